@@ -1,0 +1,59 @@
+"""Recurrent and convolutional models of sequences: from a table, a text or a series to an answer.
+
+>>> import unrolled as ur
+>>> ur.errors.UnrolledError.__name__
+'UnrolledError'
+
+Everything heavy is imported where it is first used, so that `import unrolled` takes milliseconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from unrolled import errors
+
+if TYPE_CHECKING:
+    from unrolled import data, nn
+    from unrolled.estimators.forecaster import Forecaster
+    from unrolled.estimators.saving import load
+    from unrolled.kernels.dispatch import explain
+    from unrolled.nn.dropin import accelerate
+    from unrolled.training.loop import Training, TrainingRun, fit
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Forecaster": "unrolled.estimators.forecaster",
+    "Training": "unrolled.training.loop",
+    "TrainingRun": "unrolled.training.loop",
+    "accelerate": "unrolled.nn.dropin",
+    "explain": "unrolled.kernels.dispatch",
+    "fit": "unrolled.training.loop",
+    "load": "unrolled.estimators.saving",
+}
+_MODULES = ("data", "nn")
+
+__all__ = [
+    "Forecaster",
+    "Training",
+    "TrainingRun",
+    "accelerate",
+    "data",
+    "errors",
+    "explain",
+    "fit",
+    "load",
+    "nn",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
+    if name in _MODULES:
+        return import_module(f"unrolled.{name}")
+    raise AttributeError(f"module 'unrolled' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])
