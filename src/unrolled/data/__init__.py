@@ -1,1 +1,21 @@
-"""To be filled."""
+"""From files and frames to windows: tables checked once, scaled on their training part, cut by index."""
+
+from unrolled.data.datasets import load_co2, load_ridership
+from unrolled.data.frequency import Frequency, infer_frequency
+from unrolled.data.scaling import Scaler
+from unrolled.data.table import Table, read_table
+from unrolled.data.windows import Batch, Windows, make_windows, timeseries_dataset_from_array
+
+__all__ = [
+    "Batch",
+    "Frequency",
+    "Scaler",
+    "Table",
+    "Windows",
+    "infer_frequency",
+    "load_co2",
+    "load_ridership",
+    "make_windows",
+    "read_table",
+    "timeseries_dataset_from_array",
+]

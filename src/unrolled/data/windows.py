@@ -1,0 +1,221 @@
+"""Windows over a table: what a network reads, and what it should have said."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from unrolled.errors import OptionError, ShapeError
+
+if TYPE_CHECKING:
+    import torch
+
+    from unrolled.data.scaling import Scaler
+    from unrolled.data.table import Table
+
+__all__ = ["Batch", "SequenceBatches", "Windows", "make_windows", "timeseries_dataset_from_array"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """All that passes between data and training; what a task does not have is None.
+
+    Attributes:
+        past: (batch, time, features), what is known up to the origin.
+        future: (batch, horizon, known features), what is known of the steps to forecast.
+        static: (batch, features), what does not change with time.
+        mask: bool (batch, time), False where a step of `past` is to be skipped.
+        target: (batch, horizon) or (batch, horizon, targets).
+        target_mask: bool, of `target`'s shape, False where an error is not to be counted.
+    """
+
+    past: "torch.Tensor"
+    future: "torch.Tensor | None" = None
+    static: "torch.Tensor | None" = None
+    mask: "torch.Tensor | None" = None
+    target: "torch.Tensor | None" = None
+    target_mask: "torch.Tensor | None" = None
+
+    def to(self, device: "torch.device | str") -> "Batch":
+        """Return the batch on `device`."""
+        moved = (getattr(self, field.name) for field in fields(self))
+        return Batch(*(None if tensor is None else tensor.to(device) for tensor in moved))
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of `length` rows and the `horizon` rows after each, gathered from one array by index.
+
+    Attributes:
+        values: (rows, features), float32: what the windows are cut from.
+        observed: (rows,), bool, False where the target's value was filled in.
+        origins: (windows,), the row of each window's last step.
+        length: steps in a window.
+        horizon: steps after the origin that are to be forecast. The target is column 0.
+    """
+
+    values: NDArray[np.float32]
+    observed: NDArray[np.bool_]
+    origins: NDArray[np.int64]
+    length: int
+    horizon: int
+
+    @classmethod
+    def of(cls, table: "Table", scaler: "Scaler", length: int, horizon: int, first: int = 0, last: int = -1) -> "Windows":
+        """Return the windows of `table` whose forecast rows lie between the rows `first` and `last`, both included.
+
+        Their inputs may reach back before `first`. A window never ends on a filled gap: the value
+        there was drawn from rows after it. Raises nothing where no window fits: the result is empty.
+        """
+        last = last % len(table)
+        observed = table.observed[:, 0]
+        origins = np.arange(max(first - 1, length - 1), last - horizon + 1)
+        return cls(
+            np.ascontiguousarray(scaler.transform(table.values), dtype=np.float32),
+            observed,
+            origins[observed[origins]] if len(origins) else origins,
+            length,
+            horizon,
+        )
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+    @property
+    def inputs(self) -> NDArray[np.float32]:
+        """The inputs of all windows, (windows, length, features); a copy."""
+        view = make_windows(self.values, self.length)
+        return view[self.origins - (self.length - 1)]
+
+    @property
+    def targets(self) -> NDArray[np.float32]:
+        """The targets of all windows, (windows, horizon); a copy."""
+        return self.values[self._ahead(self.origins), 0]
+
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """Which `targets` were observed, (windows, horizon); a copy."""
+        return self.observed[self._ahead(self.origins)]
+
+    def batch(self, index: NDArray[np.int64]) -> Batch:
+        """Return the windows of the given numbers as tensors."""
+        import torch
+
+        origins = self.origins[index]
+        ahead = self._ahead(origins)
+        past = make_windows(self.values, self.length)[origins - (self.length - 1)]
+        counted = self.observed[ahead]
+        return Batch(
+            past=torch.from_numpy(past),
+            target=torch.from_numpy(self.values[ahead, 0]),
+            target_mask=None if counted.all() else torch.from_numpy(counted),
+        )
+
+    def _ahead(self, origins: NDArray[np.int64]) -> NDArray[np.int64]:
+        return origins[:, None] + np.arange(1, self.horizon + 1)
+
+
+def make_windows(
+    array: ArrayLike, length: int, *, horizon: int = 0, stride: int = 1, sampling_rate: int = 1
+) -> NDArray[Any]:
+    """Return every window of `length` rows as a view, (windows, length, features).
+
+    Args:
+        array: (rows, features), or (rows,) for windows of (windows, length).
+        length: steps in a window.
+        horizon: rows to leave after each window, for its targets.
+        stride: rows from one window's start to the next one's.
+        sampling_rate: rows from one step of a window to the next.
+
+    Raises:
+        ShapeError: `array` has fewer rows than one window needs, or no rows at all.
+        OptionError: a number is out of its range.
+
+    >>> make_windows(np.arange(10).reshape(5, 2), 3).shape
+    (3, 3, 2)
+    """
+    rows = np.asarray(array)
+    for name, value, least in (
+        ("length", length, 1), ("horizon", horizon, 0), ("stride", stride, 1), ("sampling_rate", sampling_rate, 1)
+    ):  # fmt: skip
+        if value < least:
+            raise OptionError("make_windows", f"{name} of at least {least}", str(value))
+    span = (length - 1) * sampling_rate + 1
+    if rows.ndim == 0 or len(rows) < span + horizon:
+        got = "a number" if rows.ndim == 0 else str(len(rows))
+        raise ShapeError("make_windows", f"at least {span + horizon} rows", got, "Shorten the window.")
+    view = np.lib.stride_tricks.sliding_window_view(rows, span, axis=0)
+    view = np.moveaxis(view, -1, 1)[: len(rows) - span - horizon + 1 : stride, ::sampling_rate]
+    assert view.base is not None
+    return view
+
+
+@dataclass(frozen=True)
+class SequenceBatches:
+    """Batches of (windows, targets), or of windows alone; each pass over it starts anew."""
+
+    windows: NDArray[Any]
+    targets: NDArray[Any] | None
+    batch_size: int
+    shuffle: bool
+    generator: np.random.Generator
+
+    def __len__(self) -> int:
+        return -(-len(self.windows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        import torch
+
+        order = self.generator.permutation(len(self.windows)) if self.shuffle else np.arange(len(self.windows))
+        for start in range(0, len(order), self.batch_size):
+            index = order[start : start + self.batch_size]
+            inputs = torch.from_numpy(self.windows[index])
+            yield inputs if self.targets is None else (inputs, torch.from_numpy(self.targets[index]))
+
+
+def timeseries_dataset_from_array(
+    data: ArrayLike,
+    targets: ArrayLike | None,
+    sequence_length: int,
+    *,
+    sequence_stride: int = 1,
+    sampling_rate: int = 1,
+    batch_size: int = 32,
+    shuffle: bool = False,
+    seed: int | None = None,
+) -> SequenceBatches:
+    """Return the batches that Keras' function of this name returns: `targets[i]` belongs to the window that starts at `i`.
+
+    Args:
+        data: (rows, features), or (rows,) for windows of (batch, sequence_length).
+        targets: (rows, …), or None for windows alone. A window whose number exceeds them is left out.
+        sequence_length: steps in a window.
+        sequence_stride: rows from one window's start to the next one's.
+        sampling_rate: rows from one step of a window to the next.
+        batch_size: windows in a batch; the last one may be smaller.
+        shuffle: a new order in each pass, repeatable with `seed`.
+        seed: for `shuffle`.
+
+    Raises:
+        ShapeError: no window fits into `data`, or there are no targets.
+
+    Source: `keras.utils.timeseries_dataset_from_array`.
+
+    >>> batches = timeseries_dataset_from_array([0.0, 1.0, 2.0, 3.0, 4.0], [3.0, 4.0], 3, batch_size=8)
+    >>> [(x.tolist(), y.tolist()) for x, y in batches]
+    [([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], [3.0, 4.0])]
+    """
+    if batch_size < 1:
+        raise OptionError("timeseries_dataset_from_array", "batch_size of at least 1", str(batch_size))
+    windows = make_windows(data, sequence_length, sampling_rate=sampling_rate)
+    answers = None
+    if targets is not None:
+        answers = np.asarray(targets)
+        if not len(answers):
+            raise ShapeError("timeseries_dataset_from_array", "at least one target", "none", "Give targets[i] for window i.")
+        windows = windows[: len(answers)]
+        answers = answers[: len(windows)][::sequence_stride]
+    windows = windows[::sequence_stride]
+    return SequenceBatches(windows, answers, batch_size, shuffle, np.random.default_rng(seed))
