@@ -147,9 +147,7 @@ def make_windows(
         got = "a number" if rows.ndim == 0 else str(len(rows))
         raise ShapeError("make_windows", f"at least {span + horizon} rows", got, "Shorten the window.")
     view = np.lib.stride_tricks.sliding_window_view(rows, span, axis=0)
-    view = np.moveaxis(view, -1, 1)[: len(rows) - span - horizon + 1 : stride, ::sampling_rate]
-    assert view.base is not None
-    return view
+    return np.moveaxis(view, -1, 1)[: len(rows) - span - horizon + 1 : stride, ::sampling_rate]
 
 
 @dataclass(frozen=True)

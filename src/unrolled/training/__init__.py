@@ -1,1 +1,1 @@
-"""To be filled."""
+"""The training loop: members, objectives, progress, and folders that are whole or not there."""
