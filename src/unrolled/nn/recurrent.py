@@ -1,0 +1,334 @@
+"""Recurrent layers: a cell over a whole sequence, to an output of its last step or of each."""
+
+from typing import Any, cast
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unrolled.errors import OptionError
+from unrolled.kernels import dispatch, reference
+from unrolled.kernels.recurrence import STATE_NAMES, Activation, Recurrence
+from unrolled.nn.cells import RecurrentWeights
+from unrolled.nn.validation import check_finite, check_input, check_mask, check_rate, check_state
+
+__all__ = ["GRU", "LSTM", "RNN", "SimpleRNN"]
+
+
+class _OverTime(nn.Module):
+    """What every recurrent layer has: what it returns, its direction, and a state kept between calls."""
+
+    state: tuple[Tensor, ...] | None
+
+    def set_options(
+        self, return_sequences: bool, return_state: bool, go_backwards: bool, stateful: bool
+    ) -> None:
+        self.return_sequences, self.return_state = return_sequences, return_state
+        self.go_backwards, self.stateful = go_backwards, stateful
+        self.state = None
+
+    def reset_state(self) -> None:
+        """Forget the state kept by a `stateful` layer: the next call starts from zeros."""
+        self.state = None
+
+    def start(self, given: Any, zeros: tuple[Tensor, ...], names: tuple[str, ...]) -> tuple[Tensor, ...]:
+        """The state to start from: the one given, else the one kept, else zeros."""
+        if given is None and self.stateful:
+            given = self.state
+        if given is None:
+            return zeros
+        state = check_state(type(self).__name__, given, names, [tuple(z.shape) for z in zeros])
+        return tuple(s.to(z.device, z.dtype) for s, z in zip(state, zeros, strict=True))
+
+    def finish(self, y: Tensor, state: tuple[Tensor, ...]) -> Any:
+        """What the call returns; a `stateful` layer keeps the state, cut off from its gradient."""
+        if self.stateful:
+            self.state = tuple(s.detach() for s in state)
+        return (y, *state) if self.return_state else y
+
+
+class _Layer(_OverTime, RecurrentWeights):
+    """SimpleRNN, LSTM and GRU, which differ in their kind."""
+
+    implementation: str | None = None
+
+    def __init__(
+        self,
+        input_size: int,
+        units: int,
+        *,
+        activation: Activation = "tanh",
+        use_bias: bool = True,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        layer_norm: bool = False,
+    ):
+        super().__init__()
+        check_rate(type(self).__name__, dropout=dropout, recurrent_dropout=recurrent_dropout)
+        self.dropout, self.recurrent_dropout = dropout, recurrent_dropout
+        self.set_options(return_sequences, return_state, go_backwards, stateful)
+        self.make_weights(input_size, units, activation, use_bias, layer_norm)
+
+    def forward(
+        self,
+        x: Float[Tensor, "*members batch time features"],
+        initial_state: Any = None,
+        mask: Bool[Tensor, "*members batch time"] | None = None,
+    ) -> Any:
+        """The layer over the sequences of x.
+
+        Args:
+            x: the sequences. With stacked weights (members first), x has a leading axis of members as well.
+            initial_state: (h,), or (h, c) for an LSTM, each (batch, units); a bare tensor will do for a
+                single one.
+            mask: False where a step is skipped: the state is carried and the output repeated.
+
+        Returns:
+            y, of shape (batch, units) or with `return_sequences` (batch, time, units); with `return_state` a
+            tuple of y and the final states.
+
+        Raises:
+            ShapeError: an argument has the wrong shape or type.
+            KernelError: `implementation` names one that cannot run this call.
+            InputError: a finite input overflowed to NaN.
+        """
+        r = self.recurrence(x, initial_state, mask)
+        y, state = dispatch.run(r, self.implementation)
+        check_finite(type(self).__name__, state[0], x, self.parameters())
+        return self.finish(y, state)
+
+    def recurrence(self, x: Tensor, initial_state: Any = None, mask: Tensor | None = None) -> Recurrence:
+        """The call as the kernels take it: arguments checked, dropout masks drawn."""
+        where = type(self).__name__
+        axes = ("members",) * (self.weight_ih.ndim - 2) + ("batch", "time", "features")
+        check_input(where, x, axes, self.input_size, self.weight_ih.dtype)
+        if mask is not None:
+            check_mask(where, mask, tuple(x.shape[:-1]))
+        state = self.start(initial_state, self.initial_state(x, time_axes=1), STATE_NAMES[self.kind])
+        recurrent_mask = None
+        if self.training and self.dropout:
+            x = x * F.dropout(torch.ones_like(x[..., :1, :]), self.dropout)
+        if self.training and self.recurrent_dropout:
+            recurrent_mask = F.dropout(torch.ones_like(state[0]), self.recurrent_dropout)
+        return self.as_recurrence(
+            x,
+            state,
+            mask=mask,
+            recurrent_mask=recurrent_mask,
+            reverse=self.go_backwards,
+            last_only=not self.return_sequences,
+        )
+
+    def extra_repr(self) -> str:
+        """The sizes, and the options that are not the default."""
+        flags = (
+            "return_sequences",
+            "return_state",
+            "go_backwards",
+            "stateful",
+            "dropout",
+            "recurrent_dropout",
+        )
+        options = [f"{name}={getattr(self, name)}" for name in flags if getattr(self, name)]
+        return ", ".join([super().extra_repr(), *options])
+
+
+class SimpleRNN(_Layer):
+    """The plain recurrent layer: h(t) = φ(W x(t) + U h(t-1) + b), y(t) = h(t).
+
+    Args:
+        input_size: I, the features of x.
+        units: H, the size of h.
+        activation: φ: "tanh", "relu", "linear" or "sigmoid".
+        use_bias: whether there is b.
+        return_sequences: return y(t) of all steps, not of the last alone.
+        return_state: also return the final h.
+        go_backwards: from the last step to the first; outputs come in the order in which they are computed.
+        stateful: start from the state in which the last call ended, until `reset_state()`.
+        dropout: share of the inputs to drop in training, in [0, 1): one mask a sequence and feature.
+        recurrent_dropout: share of h(t-1) to drop in training where it enters the product with U: one mask a
+            sequence and unit (Gal and Ghahramani, arXiv:1512.05287).
+        layer_norm: normalise the summed pre-activation before φ (Ba, Kiros and Hinton, arXiv:1607.06450).
+
+    Raises:
+        OptionError: a size below 1, an unknown activation, a dropout outside [0, 1).
+
+    Initial weights and the meaning of the arguments are Keras'. On the call see `forward`.
+
+    >>> layer = SimpleRNN(8, 4, return_sequences=True, return_state=True)
+    >>> y, h = layer(torch.randn(32, 10, 8))
+    >>> y.shape, h.shape
+    (torch.Size([32, 10, 4]), torch.Size([32, 4]))
+    """
+
+    kind = "simple_rnn"
+
+
+class LSTM(_Layer):
+    """Long short-term memory over a sequence (formulas: `LSTMCell`).
+
+    Args:
+        input_size: I, the features of x.
+        units: H, the size of h and of c.
+        activation: of the candidate g, and of c on its way out: "tanh", "relu", "linear" or "sigmoid".
+        use_bias: whether there are biases; the forget gate's starts at 1.
+        return_sequences: return y(t) of all steps, not of the last alone.
+        return_state: also return the final h and c.
+        go_backwards: from the last step to the first; outputs come in the order in which they are computed.
+        stateful: start from the state in which the last call ended, until `reset_state()`.
+        dropout: share of the inputs to drop in training, in [0, 1): one mask a sequence and feature.
+        recurrent_dropout: share of h(t-1) to drop in training where it enters the product with U: one mask a
+            sequence and unit, shared by the gates (Keras draws one a gate).
+        layer_norm: normalise each gate's summed pre-activation, and c before its activation
+            (arXiv:1607.06450).
+
+    Raises:
+        OptionError: a size below 1, an unknown activation, a dropout outside [0, 1).
+
+    Initial weights and the meaning of the arguments are Keras'. On the call see `forward`.
+
+    >>> x = torch.randn(32, 10, 8)
+    >>> LSTM(8, 4)(x).shape
+    torch.Size([32, 4])
+    >>> y, h, c = LSTM(8, 4, return_sequences=True, return_state=True)(x)
+    >>> y.shape, h.shape, c.shape
+    (torch.Size([32, 10, 4]), torch.Size([32, 4]), torch.Size([32, 4]))
+    """
+
+    kind = "lstm"
+
+
+class GRU(_Layer):
+    """The gated recurrent unit over a sequence (formulas, and the letters of others: `GRUCell`).
+
+    Args:
+        input_size: I, the features of x.
+        units: H, the size of h.
+        activation: of the candidate n: "tanh", "relu", "linear" or "sigmoid".
+        use_bias: whether there are biases.
+        reset_after: the reset gate applies after the product with U (cuDNN, Keras), not before it (textbook).
+        return_sequences: return y(t) of all steps, not of the last alone.
+        return_state: also return the final h.
+        go_backwards: from the last step to the first; outputs come in the order in which they are computed.
+        stateful: start from the state in which the last call ended, until `reset_state()`.
+        dropout: share of the inputs to drop in training, in [0, 1): one mask a sequence and feature.
+        recurrent_dropout: share of h(t-1) to drop in training where it enters the product with U: one mask a
+            sequence and unit, shared by the gates (Keras draws one a gate).
+        layer_norm: normalise each gate's summed pre-activation (arXiv:1607.06450).
+
+    Raises:
+        OptionError: a size below 1, an unknown activation, a dropout outside [0, 1).
+
+    Initial weights and the meaning of the arguments are Keras'. On the call see `forward`.
+
+    >>> layer = GRU(8, 4, go_backwards=True)
+    >>> layer(torch.randn(32, 10, 8)).shape
+    torch.Size([32, 4])
+    """
+
+    kind = "gru"
+
+    def __init__(
+        self,
+        input_size: int,
+        units: int,
+        *,
+        activation: Activation = "tanh",
+        use_bias: bool = True,
+        reset_after: bool = True,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        layer_norm: bool = False,
+    ):
+        nn.Module.__init__(self)
+        check_rate("GRU", dropout=dropout, recurrent_dropout=recurrent_dropout)
+        self.dropout, self.recurrent_dropout, self.reset_after = dropout, recurrent_dropout, reset_after
+        self.set_options(return_sequences, return_state, go_backwards, stateful)
+        self.make_weights(input_size, units, activation, use_bias, layer_norm)
+
+
+class RNN(_OverTime):
+    """Any cell over a sequence: `cell(x(t), state) -> (y(t), state)`, step by step.
+
+    Args:
+        cell: a module with `state_size`: an int (its state is a tensor) or a tuple of ints (a tuple of
+            tensors).
+        return_sequences: return y(t) of all steps, not of the last alone.
+        return_state: also return the final states.
+        go_backwards: from the last step to the first; outputs come in the order in which they are computed.
+        stateful: start from the state in which the last call ended, until `reset_state()`.
+
+    Raises:
+        OptionError: the cell has no usable `state_size`.
+
+    The initial state is zeros (batch, size) unless given. `mask` works as in the layers.
+
+    >>> class Leaky(nn.Module):
+    ...     state_size = 1
+    ...     def forward(self, x_t, state):
+    ...         state = 0.5 * state + x_t.sum(-1, keepdim=True)
+    ...         return 10 * state, state
+    >>> RNN(Leaky(), return_sequences=True)(torch.ones(1, 3, 2)).flatten().tolist()
+    [20.0, 30.0, 35.0]
+    """
+
+    def __init__(
+        self,
+        cell: nn.Module,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+    ):
+        super().__init__()
+        size = getattr(cell, "state_size", None)
+        sizes = size if isinstance(size, tuple) else (size,)
+        if not sizes or not all(isinstance(s, int) and s > 0 for s in sizes):
+            cure = "Give the cell state_size = 32, or (32, 32) for a state of two tensors."
+            raise OptionError("RNN", "cell.state_size to be an int or a tuple of ints", repr(size), cure)
+        self.cell = cell
+        self.set_options(return_sequences, return_state, go_backwards, stateful)
+
+    def forward(
+        self,
+        x: Float[Tensor, "*members batch time features"],
+        initial_state: Any = None,
+        mask: Bool[Tensor, "*members batch time"] | None = None,
+    ) -> Any:
+        """The cell over x: y, or (y, *states) with `return_state`; the arguments are those of the layers."""
+        weight_ih = getattr(self.cell, "weight_ih", None)
+        members = (
+            weight_ih.ndim - 2 if isinstance(self.cell, RecurrentWeights) and weight_ih is not None else 0
+        )
+        axes = ("members",) * members + ("batch", "time", "features")
+        check_input("RNN", x, axes, None, None)
+        if mask is not None:
+            check_mask("RNN", mask, tuple(x.shape[:-1]))
+            x = x.masked_fill(~mask[..., None], 0)
+        size = cast(int | tuple[int, ...], self.cell.state_size)
+        sizes = (size,) if isinstance(size, int) else size
+        zeros = tuple(x.new_zeros(*x.shape[:-2], s) for s in sizes)
+        names = tuple(f"state {i}" for i in range(len(sizes)))
+
+        def step(x_t: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+            y, new = self.cell(x_t, state[0] if isinstance(size, int) else state)
+            return y, (new,) if isinstance(size, int) else tuple(new)
+
+        y, state = reference.unroll(
+            step,
+            x,
+            self.start(initial_state, zeros, names),
+            mask=mask,
+            reverse=self.go_backwards,
+            last_only=not self.return_sequences,
+        )
+        return self.finish(y, state)
