@@ -15,44 +15,42 @@ CELLS: dict[str, Callable[..., nn.Module]] = {"rnn": SimpleRNN, "lstm": LSTM, "g
 
 
 class SequenceToVector(nn.Module):
-    """All steps of the horizon at once: a line through the window, and what a recurrent layer adds to it.
+    """All steps of the horizon at once: a line through the window, and what a recurrent network adds to it.
 
-        ŷ(t+1 … t+horizon) = y(t) + A·(y - y(t)) + b + D·h(t)
+        ŷ(t+1 … t+horizon) = y(t) + A·(y - y(t)) + b + D·relu(C·[h(t), s])
 
-    where h(t) is the last state of a recurrent layer that reads, at each step, the other features,
-    the target less its last value, and the target's change since one season before. The last value
-    stands outside, so that a trend goes on beyond the range of the training data. D starts at zero:
-    before training the network is its linear part.
+    A reads the whole window. h(t) is the last state of a recurrent layer over its last `length` steps,
+    which reads the other features, the target less its last value, and the target less that of one
+    season before; s is what came one season before the steps to forecast, less the last value. The
+    last value stands outside, so that a trend goes on beyond the range of the training data. D starts
+    at zero: before training the network is its line.
 
     Args:
         input_size: features of `past`; the target is feature 0.
         units: of the recurrent layer.
         horizon: steps to forecast.
-        length: steps of `past`.
-        season: steps of a season; from 2 to `length` - 1 it gives one more input.
-        cell: "rnn", "lstm" or "gru"; None leaves the linear part alone.
+        length: steps that the recurrent layer reads.
+        season: steps of a season, which `past` then has beyond `length`; 0 for none.
+        cell: "rnn", "lstm" or "gru"; None leaves the line alone.
 
-    >>> SequenceToVector(1, 8, horizon=3, length=20, season=7)(torch.zeros(5, 20, 1)).shape
+    >>> SequenceToVector(1, 8, horizon=3, length=20, season=7)(torch.zeros(5, 27, 1)).shape
     torch.Size([5, 3])
     """
 
     def __init__(
-        self, input_size: int, units: int, horizon: int, *, length: int, season: int = 1, cell: str | None = "lstm"
+        self, input_size: int, units: int, horizon: int, *, length: int, season: int = 0, cell: str | None = "lstm"
     ):
         super().__init__()
-        self.season = season if 1 < season < length else 0
-        self.line = nn.Linear(length, horizon)
-        self.recurrent = CELLS[cell](input_size + bool(self.season), units) if cell else None
-        self.head = Dense(units, horizon) if cell else None
-        with torch.no_grad():
-            self.line.weight.zero_()
-            self.line.bias.zero_()
-            if self.head is not None:
-                for parameter in self.head.parameters():
-                    parameter.zero_()
+        self.length, self.season, self.horizon = length, season, horizon
+        self.line = nn.Linear(length + season, horizon)
+        self.recurrent = CELLS[cell](input_size + bool(season), units) if cell else None
+        self.hidden = Dense(units + (horizon if season else 0), 2 * units, activation="relu")
+        self.head = Dense(2 * units, horizon)
+        for parameter in (*self.line.parameters(), *self.head.parameters()):
+            nn.init.zeros_(parameter)
 
-    def start_from(self, weight: Float[Tensor, "horizon length"], bias: Float[Tensor, " horizon"]) -> None:
-        """Set the linear part."""
+    def start_from(self, weight: Float[Tensor, "horizon time"], bias: Float[Tensor, " horizon"]) -> None:
+        """Set the line: A and b."""
         with torch.no_grad():
             self.line.weight.copy_(weight)
             self.line.bias.copy_(bias)
@@ -65,14 +63,19 @@ class SequenceToVector(nn.Module):
         static: Any = None,
         mask: Bool[Tensor, "batch time"] | None = None,
     ) -> Float[Tensor, "batch horizon"]:
-        """Return the forecast of feature 0. `future` and `static` are not used."""
+        """Return the forecast of feature 0 from length + season steps. `future` and `static` are not used."""
         target = past[..., 0]
         last = target[:, -1:]
         forecast = last + self.line(target - last)
-        if self.recurrent is None or self.head is None:
+        if self.recurrent is None:
             return forecast
-        inputs = [(target - last).unsqueeze(-1), past[..., 1:]]
+        recent = slice(-self.length, None)
+        inputs = [(target - last)[:, recent, None], past[:, recent, 1:]]
         if self.season:
-            before = torch.cat([target[:, : self.season], target[:, : -self.season]], dim=1)
-            inputs.append((target - before).unsqueeze(-1))
-        return forecast + self.head(self.recurrent(torch.cat(inputs, dim=-1), mask=mask))
+            before = target[:, -self.length - self.season : -self.season]
+            inputs.append((target[:, recent] - before).unsqueeze(-1))
+        seen = self.recurrent(torch.cat(inputs, dim=-1), mask=None if mask is None else mask[:, recent])
+        if self.season:
+            again = torch.arange(self.horizon, device=past.device) % self.season - self.season
+            seen = torch.cat([seen, target[:, again] - last], dim=-1)
+        return forecast + self.head(self.hidden(seen))

@@ -1,0 +1,150 @@
+"""Estimators in folders: a JSON file for what they are, safetensors for what they learned. No code, no pickle."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from unrolled.data.frequency import Frequency
+from unrolled.data.scaling import Scaler
+from unrolled.data.table import Table
+from unrolled.errors import RunFolderError, UnrolledError
+from unrolled.estimators.baselines import Linear
+from unrolled.estimators.forecaster import Forecaster
+from unrolled.training.loop import Training, TrainingRun
+
+__all__ = ["load", "save_forecaster", "write_lines"]
+
+FORMAT_VERSION = 1
+
+
+def load(folder: str | Path, device: str = "auto") -> Forecaster:
+    """Read an estimator from a run folder, or from one that its `save` wrote.
+
+    Args:
+        folder: the folder.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        RunFolderError: the folder does not exist, is damaged, or is none of ours.
+    """
+    place = Path(folder)
+    if not place.is_dir():
+        raise RunFolderError(str(folder), "a run folder", "no such folder", "Check the path.")
+    if not (place / "config.json").is_file() or not (place / "model.safetensors").is_file():
+        raise RunFolderError(
+            str(folder), "config.json and model.safetensors", "a folder without them", "Name a finished run's folder."
+        )
+    try:
+        config = json.loads((place / "config.json").read_text("utf-8"))
+        version, estimator = config["format_version"], config["estimator"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(place, error) from error
+    if version != FORMAT_VERSION or estimator != "Forecaster":
+        raise RunFolderError(
+            str(folder), f"a Forecaster in format {FORMAT_VERSION}", f"{estimator!r} in format {version!r}",
+            "Load it with the version of unrolled that wrote it.",
+        )  # fmt: skip
+    try:
+        return _read_forecaster(config, load_file(place / "model.safetensors"), place, device)
+    except UnrolledError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise _damaged(place, error) from error
+
+
+def save_forecaster(forecaster: Forecaster, folder: Path) -> None:
+    """Write config.json, model.safetensors, history.jsonl and timing.jsonl into an existing folder."""
+    parameters = forecaster.get_params(deep=False)
+    training = parameters.pop("training")
+    tail = forecaster.tail_
+    config = {
+        "format_version": FORMAT_VERSION,
+        "estimator": "Forecaster",
+        "parameters": parameters | {"levels": list(forecaster.levels)},
+        "training": None if training is None else dataclasses.asdict(training),
+        "target": forecaster.target_,
+        "time": forecaster.time_,
+        "series": forecaster.series_,
+        "kind": forecaster.kind_,
+        "model": forecaster.model_,
+        "season": forecaster.season_,
+        "lag": forecaster.lag_,
+        "input_steps": forecaster.input_steps_,
+        "frequency": dataclasses.asdict(forecaster.frequency_),
+        "tail_times": {"dtype": str(tail.times.dtype), "values": tail.times.astype(np.int64).tolist()},
+        "notes": forecaster.notes_,
+    }
+    tensors: dict[str, Any] = {
+        "scaler.mean": forecaster.scaler_.mean,
+        "scaler.scale": forecaster.scaler_.scale,
+        "linear.weight": forecaster.linear_.weight,
+        "linear.bias": forecaster.linear_.bias,
+        "widths": forecaster.widths_,
+        "tail.values": tail.values,
+        "tail.observed": tail.observed,
+    }
+    for number, network in enumerate(forecaster.networks_):
+        for name, tensor in network.state_dict().items():
+            tensors[f"member.{number}.{name}"] = tensor.cpu().numpy()
+    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config, indent=1, allow_nan=False) + "\n", "utf-8")
+    write_lines(folder / "history.jsonl", forecaster.run_.history)
+    write_lines(folder / "timing.jsonl", forecaster.run_.timing)
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write one JSON object a line."""
+    path.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows), "utf-8")
+
+
+def _read_forecaster(config: dict[str, Any], tensors: dict[str, Any], place: Path, device: str) -> Forecaster:
+    parameters = config["parameters"] | {"levels": tuple(config["parameters"]["levels"]), "device": device}
+    training = config["training"]
+    forecaster = Forecaster(**parameters, training=None if training is None else Training(**training))
+    forecaster._check_options()
+    forecaster.target_, forecaster.time_, forecaster.series_ = config["target"], config["time"], config["series"]
+    forecaster.kind_, forecaster.model_, forecaster.notes_ = config["kind"], config["model"], config["notes"]
+    forecaster.season_, forecaster.lag_ = config["season"], config["lag"]
+    forecaster.input_steps_ = config["input_steps"]
+    calendar = config["frequency"]
+    forecaster.frequency_ = Frequency(**(calendar | {"slots": tuple(calendar["slots"])}))
+    forecaster.scaler_ = Scaler(tensors["scaler.mean"], tensors["scaler.scale"])
+    forecaster.linear_ = Linear(tensors["linear.weight"], tensors["linear.bias"])
+    forecaster.widths_ = tensors["widths"]
+    forecaster.tail_ = Table(
+        np.asarray(config["tail_times"]["values"], np.int64).astype(config["tail_times"]["dtype"]),
+        tensors["tail.values"],
+        tensors["tail.observed"],
+        (forecaster.target_,),
+        forecaster.frequency_,
+        forecaster.time_,
+        forecaster.series_,
+        forecaster.kind_,
+    )
+    numbers = sorted({int(name.split(".")[1]) for name in tensors if name.startswith("member.")})
+    forecaster.networks_ = [_read_network(forecaster, tensors, f"member.{number}.") for number in numbers]
+    if not numbers:
+        raise KeyError("member.0")
+    history, timing = ([json.loads(line) for line in (place / name).read_text("utf-8").splitlines()]
+                       for name in ("history.jsonl", "timing.jsonl"))  # fmt: skip
+    forecaster.run_ = TrainingRun(forecaster.networks_, history, timing)
+    return forecaster
+
+
+def _read_network(forecaster: Forecaster, tensors: dict[str, Any], prefix: str) -> Any:
+    import torch
+
+    network = forecaster.make_network()
+    own = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in own.items()})
+    return network.eval()
+
+
+def _damaged(place: Path, error: Exception) -> RunFolderError:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+    return RunFolderError(str(place), "a run folder of unrolled", f"a damaged or foreign one ({reason})", "Make it anew.")
