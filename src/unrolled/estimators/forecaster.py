@@ -42,6 +42,7 @@ class Forecaster(BaseEstimator):
         horizon: steps to forecast, at least 1.
         model: "rnn", "lstm", "gru", "linear" (the line alone), or "auto" ("lstm", the fastest today).
         input_steps: steps that the network reads; by default from the horizon, the season and the rows.
+        season: steps of a season; by default found in the training part.
         members: networks to train and average.
         levels: of the prediction intervals, in percent.
         seed: repeats everything bit for bit.
@@ -73,6 +74,7 @@ class Forecaster(BaseEstimator):
         *,
         model: str = "auto",
         input_steps: int | None = None,
+        season: int | None = None,
         members: int = 5,
         levels: Sequence[int] = (80, 95),
         seed: int = 0,
@@ -82,6 +84,7 @@ class Forecaster(BaseEstimator):
         self.horizon = horizon
         self.model = model
         self.input_steps = input_steps
+        self.season = season
         self.members = members
         self.levels = levels
         self.seed = seed
@@ -110,7 +113,7 @@ class Forecaster(BaseEstimator):
             DataError: the table cannot be used (`read_table`), or has too few rows.
             OptionError: an argument of the constructor is out of its range.
         """
-        self._check_options()
+        self.check_options()
         table = frame if isinstance(frame, Table) else read_table(frame, target=target, time=time, series=series)
         horizon, valid_rows = self.horizon, _part(len(table), VALID_SIZE, self.horizon)
         learn_rows = len(table) - valid_rows
@@ -124,7 +127,9 @@ class Forecaster(BaseEstimator):
                 "Give more rows, or shorten the horizon.",
             )
         known = table.column(table.columns[0])[:learn_rows]
-        season = find_season(known, table.frequency.seasons, horizon)
+        season = self.season or find_season(known, table.frequency.seasons, horizon)
+        if season > most:
+            raise OptionError("Forecaster", f"a season of at most {most:,} steps for {len(table):,} rows", str(season))
         length = self.input_steps or _input_steps(horizon, season, most)
         lag = season if season > 1 and length + season <= most // 2 else 0
         constant = bool(np.ptp(known) <= 1e-12 * np.abs(known).max())
@@ -160,6 +165,16 @@ class Forecaster(BaseEstimator):
         """
         self.tail_ = self._seen(frame)[-self.window_ :]
         return self
+
+    def read(self, frame: Any, *, gaps: str = "fill") -> Table:
+        """Read newer rows by the names and the calendar of the training data; otherwise as `read_table`.
+
+        Raises:
+            DataError: as `read_table`, or the rows follow another calendar.
+        """
+        return read_table(
+            frame, target=self.target_, time=self.time_ or None, gaps=gaps, frequency=self.frequency_
+        )
 
     def predict(self, frame: Any = None) -> Any:
         """Forecast the `horizon` steps after the last row.
@@ -218,7 +233,7 @@ class Forecaster(BaseEstimator):
             raise OptionError("backtest", "refit='never'", repr(refit), "Other values come in a later version.")
         if stride < 1:
             raise OptionError("backtest", "a stride of at least 1", str(stride))
-        table = frame if isinstance(frame, Table) else self._read(frame)
+        table = frame if isinstance(frame, Table) else self.read(frame)
         length = max(self.window_, self.season_)
         first = length - 1 if first_origin is None else _row(table, first_origin, "left")
         last = len(table) - 1 if last_origin is None else _row(table, last_origin, "right") - 1
@@ -284,13 +299,16 @@ class Forecaster(BaseEstimator):
         network.start_from(torch.from_numpy(self.linear_.weight), torch.from_numpy(self.linear_.bias))
         return network
 
-    def _check_options(self) -> None:
+    def check_options(self) -> None:
+        """Raise an `OptionError` for the first argument of the constructor that is out of its range."""
         if not isinstance(self.horizon, int | np.integer) or self.horizon < 1:
             raise OptionError("Forecaster", "a horizon of at least 1 step", repr(self.horizon))
         if self.model not in MODELS:
             raise OptionError("Forecaster", f"model one of {', '.join(MODELS)}", repr(self.model))
         if self.input_steps is not None and self.input_steps < 2:
             raise OptionError("Forecaster", "input_steps of at least 2", repr(self.input_steps))
+        if self.season is not None and self.season < 1:
+            raise OptionError("Forecaster", "a season of at least 1 step", repr(self.season))
         if self.members < 1:
             raise OptionError("Forecaster", "at least 1 member", repr(self.members))
         if not all(0 < level < 100 for level in self.levels):
@@ -337,12 +355,8 @@ class Forecaster(BaseEstimator):
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return torch.device(self.device)
 
-    def _read(self, frame: Any) -> Table:
-        """Read newer rows by the roles and the calendar of the training data."""
-        return read_table(frame, target=self.target_, time=self.time_ or None, frequency=self.frequency_)
-
     def _seen(self, frame: Any) -> Table:
-        newer = frame if isinstance(frame, Table) else self._read(frame)
+        newer = frame if isinstance(frame, Table) else self.read(frame)
         return newer if len(newer) >= self.window_ else self.tail_.followed_by(newer)
 
     def _frame(

@@ -106,7 +106,7 @@ def _read_forecaster(config: dict[str, Any], tensors: dict[str, Any], place: Pat
     parameters = config["parameters"] | {"levels": tuple(config["parameters"]["levels"]), "device": device}
     training = config["training"]
     forecaster = Forecaster(**parameters, training=None if training is None else Training(**training))
-    forecaster._check_options()
+    forecaster.check_options()
     forecaster.target_, forecaster.time_, forecaster.series_ = config["target"], config["time"], config["series"]
     forecaster.kind_, forecaster.model_, forecaster.notes_ = config["kind"], config["model"], config["notes"]
     forecaster.season_, forecaster.lag_ = config["season"], config["lag"]

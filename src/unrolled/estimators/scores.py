@@ -67,8 +67,8 @@ def verdict(scores: Mapping[str, Any]) -> tuple[bool, str]:
             f"The model LOSES to {' and '.join(lost)}: its mean absolute error lies {more} above that of {best}. "
             f"Forecast with {best} instead, or give the model more data."
         )
-    if errors[best] == mae:
-        return True, f"The model is as good as {best}, and no better."
+    if mae >= 0.995 * errors[best]:
+        return True, f"The model is as good as {best}, the best baseline, and no better."
     less = f"{1 - mae / errors[best]:.0%}".replace("%", " %")
     return True, (
         f"The model beats every baseline: its mean absolute error lies {less} below that of {best}, the best of them."

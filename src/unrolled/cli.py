@@ -1,0 +1,317 @@
+"""The command line: tables for people on standard error, JSON on standard output, exit code 0, 2 or 1."""
+
+import json
+import logging
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from unrolled.errors import UnrolledError
+
+if TYPE_CHECKING:
+    from unrolled.report.run import ForecastRun
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="unrolled",
+    help="Forecasts from a CSV by recurrent networks, with honest baselines, intervals and a report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Target = Annotated[str | None, Option(help="Column to forecast; may be left out where there is only one.")]
+Time = Annotated[str | None, Option(help="Column of times; by default found by its name or content.")]
+Series = Annotated[str | None, Option(help="Column that names the series (one series).")]
+Horizon = Annotated[int, Option(help="Steps to forecast.")]
+Model = Annotated[str, Option(help="auto, rnn, lstm, gru or linear.")]
+Members = Annotated[int, Option(help="Networks to train and average.")]
+Levels = Annotated[list[int], Option(help="Prediction intervals in percent: --levels 80 95.", metavar="N…")]
+Gaps = Annotated[str, Option(help="fill (by straight lines, flagged) or refuse.")]
+Season = Annotated[int | None, Option(help="Steps of a season; by default found in the data.")]
+InputSteps = Annotated[int | None, Option(help="Steps that the network reads; by default chosen.")]
+TestSize = Annotated[float, Option(help="Share of the rows, the last ones, to score on.")]
+Seed = Annotated[int, Option(help="The same seed gives the same bits.")]
+Device = Annotated[str, Option(help="auto, cpu or cuda.")]
+Out = Annotated[Path | None, Option(help="Run folder to write; by default a new one in runs/.")]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace the run in that folder.")]
+Json = Annotated[bool, Option("--json", help="Print the result as JSON on standard output.")]
+
+
+@app.command()
+def forecast(
+    data: Annotated[Path, Argument(metavar="DATA", help="CSV or Parquet file, a row for each time step.")],
+    target: Target = None,
+    time: Time = None,
+    series: Series = None,
+    horizon: Horizon = 14,
+    model: Model = "auto",
+    members: Members = 5,
+    levels: Levels = [80, 95],    # noqa: B006
+    gaps: Gaps = "fill",
+    season: Season = None,
+    input_steps: InputSteps = None,
+    test_size: TestSize = 0.15,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: Out = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Forecast a column of DATA past its end, and score the model on the last rows."""
+    from unrolled.data.table import read_table
+    from unrolled.estimators.forecaster import Forecaster
+
+    forecaster = Forecaster(
+        horizon, model=model, input_steps=input_steps, season=season, members=members, levels=tuple(levels), seed=seed,
+        device=device,
+    )  # fmt: skip
+    forecaster.check_options()
+    table = read_table(data, target=target, time=time, series=series, gaps=gaps)
+    name = f"{data.name.split('.')[0]}-{table.columns[0]}"
+    _forecast_table(table, forecaster, name, test_size, out, overwrite, as_json)
+
+
+@app.command()
+def demo(
+    out: Out = Path("runs/demo"),
+    members: Members = 5,
+    as_json: Json = False,
+) -> None:
+    """Forecast weekly carbon dioxide at Mauna Loa: real data, with real gaps, that is already installed."""
+    from unrolled.data.datasets import load_co2
+    from unrolled.data.table import read_table
+    from unrolled.estimators.forecaster import Forecaster
+
+    table = read_table(load_co2(), target="co2", time="time")
+    _forecast_table(table, Forecaster(14, members=members), "demo", 0.15, out, True, as_json)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, Argument(metavar="RUN", help="Folder of a finished run.")],
+    data: Annotated[Path | None, Argument(metavar="[DATA]", help="Newer rows; by default where the run ended.")] = None,
+    gaps: Gaps = "fill",
+    device: Device = "auto",
+    out: Annotated[Path | None, Option(help="CSV file to write.")] = None,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace that file.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Forecast with the saved model of RUN, from the end of its data or of newer rows."""
+    from unrolled.errors import RunFolderError
+    from unrolled.estimators.saving import load
+
+    if out is not None and out.exists() and not overwrite:
+        raise RunFolderError(str(out), "a new file", "one that exists", "Choose another --out, or pass --overwrite.")
+    forecaster = load(run, device)
+    frame = forecaster.predict(data if data is None else forecaster.read(data, gaps=gaps))
+    if forecaster.kind_ != "pandas":
+        frame = frame.to_pandas()
+    _show_forecast(frame, forecaster.levels)
+    if out is not None:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            partial = out.with_name(out.name + ".partial")
+            frame.to_csv(partial, index=False)
+            partial.replace(out)
+        except OSError as error:
+            reason = (error.strerror or type(error).__name__).lower()
+            raise RunFolderError(str(out), "a file that can be written", reason, "Choose another --out.") from error
+        _say(f"Written: {out}")
+    if as_json:
+        _print_json({"forecast": _records(frame)})
+
+
+@app.command()
+def info(as_json: Json = False) -> None:
+    """Show versions, the processor's features, the kernels in use and the threads."""
+    import platform
+
+    import numpy
+    import pandas
+    import torch
+
+    from unrolled import __version__
+    from unrolled.kernels.dispatch import TABLE
+
+    found = {
+        "unrolled": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "pandas": pandas.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor features": torch.backends.cpu.get_cpu_capability(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "recurrent kernels": ", ".join(row.name for row in TABLE),
+        "threads": torch.get_num_threads(),
+    }
+    if as_json:
+        _print_json(found)
+        return
+    for name, value in found.items():
+        _say(f"{name:20}{value}")
+
+
+def main() -> None:
+    """Run the command line; exit with 0 (done), 2 (the input is wrong) or 1 (a fault of ours)."""
+    sys.exit(_run(sys.argv[1:]))
+
+
+def _run(arguments: list[str]) -> int:
+    import click
+
+    command = typer.main.get_command(app)
+    try:
+        command.main(_spread(arguments), prog_name="unrolled", standalone_mode=False)
+    except UnrolledError as error:
+        _say(f"error: {error}")
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        _say(error.format_message())
+        return 2
+    except click.ClickException as error:
+        _say(f"error: {error.format_message()} See unrolled --help.")
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        _say("interrupted")
+        return 130
+    return 0
+
+
+def _spread(arguments: list[str]) -> list[str]:
+    """Write `--levels 80 95` as `--levels 80 --levels 95`, which is what the parser understands."""
+    spread: list[str] = []
+    inside = False
+    for word in arguments:
+        if inside and word.isdigit() and spread[-1] != "--levels":
+            spread.append("--levels")
+        elif not word.isdigit():
+            inside = word == "--levels"
+        spread.append(word)
+    return spread
+
+
+def _forecast_table(
+    table: Any, forecaster: Any, name: str, test_size: float, out: Path | None, overwrite: bool, as_json: bool
+) -> None:
+    from unrolled.data.table import show_time
+    from unrolled.report.run import run_forecast
+    from unrolled.training.checkpoint import whole_folder
+
+    out = out or _new_folder(name)
+    target = table.columns[0]
+    with whole_folder(out, overwrite=overwrite) as partial:
+        span = f"{show_time(table.times[0])} to {show_time(table.times[-1])}"
+        _say(f"Read {len(table):,} rows of {target!r}: {table.frequency.label}, {span}.")
+        for note in table.notes:
+            _say(f"• {note}")
+        run = run_forecast(
+            table,
+            forecaster,
+            partial,
+            test_size=test_size,
+            title=f"Forecast of {target}",
+            command=shlex.join(["unrolled", *sys.argv[1:]]),
+            say=_say,
+        )
+        for note in forecaster.notes_[len(table.notes) :]:
+            _say(f"• {note}")
+    _show_scores(run)
+    _show_forecast(run.forecast, forecaster.levels)
+    _say(f"{run.verdict}\n")
+    _say(f"Report: {out / 'report.html'}")
+    if as_json:
+        _print_json({"out": str(out), "verdict": run.verdict, "forecast": _records(run.forecast), **run.metrics})
+
+
+def _new_folder(name: str) -> Path:
+    plain = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)[:80]
+    number = 1
+    while (out := Path("runs") / (plain if number == 1 else f"{plain}-{number}")).exists():
+        number += 1
+    return out
+
+
+def _show_scores(run: "ForecastRun") -> None:
+    from rich.table import Table as Grid
+
+    from unrolled.estimators.scores import NAMES
+
+    held_out = run.metrics["held_out"]
+    grid = Grid(
+        title=f"Mean absolute error on {held_out['windows']:,} held-out forecasts, "
+        f"from {held_out['first_origin']} to {held_out['last_origin']}",
+        title_justify="left",
+    )
+    for heading in ("", "MAE", "RMSE", "MAE at step 1", "at the last step"):
+        grid.add_column(heading, justify="left" if not heading else "right")
+    rows = {"the model": run.metrics["model"]}
+    rows |= {NAMES.get(name, name): values for name, values in run.metrics["baselines"].items()}
+    best = min(values["mae"] for values in rows.values())
+    for name, values in rows.items():
+        steps = values["mae_by_step"]
+        cells = [_number(value) for value in (values["mae"], values["rmse"], steps[0], steps[-1])]
+        grid.add_row(name, *cells, style="bold" if values["mae"] == best else None)
+    _console().print("\n", grid, sep="")
+
+
+def _show_forecast(frame: Any, levels: Any) -> None:
+    from rich.table import Table as Grid
+
+    from unrolled.data.table import show_time
+
+    grid = Grid(title=f"Forecast of {frame['target'].iloc[0]}", title_justify="left")
+    for heading in ("step", "time", "mean", *(f"{level:g} % interval" for level in levels)):
+        grid.add_column(heading, justify="right")
+    rows = frame.to_dict("records")
+    shown = rows if len(rows) <= 14 else [*rows[:7], None, *rows[-6:]]
+    for row in shown:
+        if row is None:
+            grid.add_row(*["…"] * (3 + len(levels)))
+            continue
+        time = row["time"].to_datetime64() if hasattr(row["time"], "to_datetime64") else row["time"]
+        ranges = [f"{_number(row[f'lo-{level:g}'])} … {_number(row[f'hi-{level:g}'])}" for level in levels]
+        grid.add_row(str(row["step"]), show_time(time), _number(row["mean"]), *ranges)
+    _console().print("\n", grid, "\n", sep="")
+
+
+def _number(value: float | None) -> str:
+    """Write four significant digits, and all of those before the point.
+
+    >>> _number(41987.3), _number(0.39124), _number(371.0)
+    ('41,987', '0.3912', '371.0')
+    """
+    if value is None:
+        return "–"
+    size = abs(value)
+    if size >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:#.4g}" if size >= 1e-4 or not size else f"{value:.3e}"
+
+
+def _records(frame: Any) -> Any:
+    return json.loads(frame.to_json(orient="records", date_format="iso"))
+
+
+def _print_json(found: dict[str, Any]) -> None:
+    print(json.dumps(found, indent=1, allow_nan=False))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+logging.getLogger("unrolled").addHandler(logging.NullHandler())    # notes are printed once, by the commands
