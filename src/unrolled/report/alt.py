@@ -37,9 +37,10 @@ def describe_forecast(
 
     >>> import numpy as np, pandas as pd
     >>> frame = pd.DataFrame({"time": [3, 4], "mean": [1.0, 1.5], "lo-80": [0.5, 0.7], "hi-80": [1.5, 2.3]})
-    >>> describe_forecast(np.arange(3), np.array([1.0, 2, 3]), np.ones(3, bool), frame, (80,), "rail", "step")
-    'Forecast of rail for the 2 steps from 3 to 4: the mean goes from 1.00 to 1.50. The 80 % interval lies between \
-0.50 and 2.30. Before it, the last 3 steps of the history, between 1.00 and 3.00.'
+    >>> history = np.array([1.0, 2.0, 3.0])
+    >>> describe_forecast(np.arange(3), history, np.ones(3, bool), frame, (80,), "rail", "step")
+    'Forecast of rail for the 2 steps from 3 to 4: the mean goes from 1.00 to 1.50. The 80 % interval lies \
+between 0.50 and 2.30. Before it, the last 3 steps of the history, between 1.00 and 3.00.'
     """
     import numpy as np
 
@@ -47,7 +48,9 @@ def describe_forecast(
     history, seen = np.asarray(values, float)[-past:], np.asarray(observed, bool)[-past:]
     mean = forecast["mean"].to_numpy(float)
     widest = max(levels, default=None)
-    low, high = (mean, mean) if widest is None else (forecast[f"{s}-{widest}"].to_numpy(float) for s in ("lo", "hi"))
+    low, high = (
+        (mean, mean) if widest is None else (forecast[f"{s}-{widest}"].to_numpy(float) for s in ("lo", "hi"))
+    )
     ends = [mean[0], mean[-1], _least(low), -_least(-high), _least(history), -_least(-history)]
     first, last, lowest, highest, least, most = format_values(ends)
     start, end = format_times(forecast["time"].to_numpy()[[0, -1]])
@@ -78,8 +81,10 @@ def describe_errors(scores: Mapping[str, Any]) -> str:
     Returns:
         One sentence for the model, one for the baselines.
 
-    >>> describe_errors({"model": {"mae_by_step": [1, 1.5]}, "baselines": {"naive": {"mae_by_step": [1.2, 2.5]}}})
-    'Mean absolute error by step ahead, from step 1 to step 2: the model goes from 1.00 to 1.50, naive from 1.20 to 2.50.'
+    >>> baselines = {"naive": {"mae_by_step": [1.2, 2.5]}}
+    >>> describe_errors({"model": {"mae_by_step": [1, 1.5]}, "baselines": baselines})
+    'Mean absolute error by step ahead, from step 1 to step 2: the model goes from 1.00 to 1.50, naive \
+from 1.20 to 2.50.'
     """
     curves = error_curves(scores)
     texts = format_errors(error for _, errors, _, _ in curves for error in (errors[0], errors[-1]))

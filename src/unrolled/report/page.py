@@ -1,7 +1,7 @@
 """The report of a forecast: one HTML file that needs nothing else, made from figures alone.
 
-`render` fills `forecast.html.j2`. What is computed here is computed from `ForecastPage.scores`, not taken from
-its verdict: whether the model wins, loses or ties is shown even if the sentence forgets to say it.
+`render` fills `forecast.html.j2`. What is computed here comes from `ForecastPage.scores`, not from its
+verdict: whether the model wins, loses or ties is shown even if the sentence forgets to say it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class ForecastPage:
         forecast: one row a step: series, target, origin, step, time, mean, and lo-L and hi-L for each level.
         levels: the levels of the intervals in percent, such as (80, 95); may be empty.
         scores: as in metrics.json, in the units of the data: `{"model": {"mae": …, "rmse": …, "mae_by_step":
-            […], "coverage": {"80": 0.81, …}}, "baselines": {name: {...same...}}, "held_out": {"windows": 1037,
+            […], "coverage": {"80": 0.81, …}}, "baselines": {name: {...same...}}, "held_out": {"windows": 9,
             "first_origin": "…", "last_origin": "…"}}`. All but model.mae may be missing or None.
         training: rows `{"member": 0, "epoch": 1, "loss": …, "valid_loss": …, "best": False}`; empty for a
             model that is not trained by epochs.
@@ -116,7 +116,9 @@ def render(page: ForecastPage) -> str:
     from jinja2 import Environment, StrictUndefined
 
     _check(page)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     template = environment.from_string(
         files("unrolled.report").joinpath("forecast.html.j2").read_text(encoding="utf-8")
     )
@@ -138,7 +140,7 @@ def render(page: ForecastPage) -> str:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The mean absolute errors: the model's, each baseline's, and which of them are lower than the model's."""
+    """The mean absolute errors, the model's and each baseline's, by key."""
 
     model: float
     baselines: dict[str, float]
@@ -212,17 +214,17 @@ def _facts(page: ForecastPage, comparison: Comparison) -> list[dict[str, str]]:
         },
         {
             "name": "Mean absolute error",
-            "value": f"{format_errors([comparison.model])[0]} {page.unit_note}".strip(),
-            "note": "on held-out data",
+            "value": format_errors([comparison.model])[0],
+            "note": f"{page.unit_note}, on held-out data" if page.unit_note else "on held-out data",
         },
     ]
     if comparison.best is not None:
         change = comparison.relative(comparison.model)
         facts.append(
             {
-                "name": "Error beside the best baseline",
+                "name": "Against the best baseline",
                 "value": format_percent(change, signed=True),
-                "note": name_of(comparison.best),
+                "note": f"the error of {name_of(comparison.best)}",
             }
         )
     coverage = page.scores["model"].get("coverage") or {}
@@ -275,7 +277,11 @@ def _held_out(page: ForecastPage) -> str:
         return ""
     text = f"Measured on {count_steps(int(held_out['windows']), 'window')} that training never saw"
     first, last = held_out.get("first_origin"), held_out.get("last_origin")
-    return f"{text}, with origins from {first} to {last}." if first is not None and last is not None else f"{text}."
+    return (
+        f"{text}, with origins from {first} to {last}."
+        if first is not None and last is not None
+        else f"{text}."
+    )
 
 
 def _unit(page: ForecastPage) -> str:
@@ -291,7 +297,9 @@ def _figures(page: ForecastPage) -> dict[str, Markup | None]:
     figures: dict[str, Markup | None] = {"forecast": None, "errors": None, "training": None}
     figures["forecast"] = _draw(
         "forecast",
-        describe_forecast(page.times, page.values, page.observed, page.forecast, page.levels, page.target, _unit(page)),
+        describe_forecast(
+            page.times, page.values, page.observed, page.forecast, page.levels, page.target, _unit(page)
+        ),
         lambda axes: plot_forecast(
             page.times, page.values, page.observed, page.forecast, levels=page.levels, axes=axes
         ),
@@ -326,8 +334,10 @@ def _draw(name: str, label: str, plot: Callable[[Axes], Axes]) -> Markup:
         for width, size in (("wide", _WIDE), ("narrow", _NARROW)):
             figure = Figure(figsize=size, layout="constrained")
             plot(figure.add_subplot())
-            parts.append(figure_to_svg(figure, prefix=f"{name}-{width}", label=label, css_class=f"plot {width}"))
-    return Markup("\n".join(parts))  # noqa: S704 the label is escaped by figure_to_svg
+            parts.append(
+                figure_to_svg(figure, prefix=f"{name}-{width}", label=label, css_class=f"plot {width}")
+            )
+    return Markup("\n".join(parts))
 
 
 def _legends(page: ForecastPage) -> dict[str, list[dict[str, Any]]]:

@@ -79,7 +79,9 @@ def plot_forecast(
     x_past, x_ahead = x[: len(past)], x[len(past) :]
 
     axes.axvline(x_past[-1], color=LIGHT["muted"], linewidth=0.8, dashes=(2, 2), zorder=1)
-    axes.plot(x_past, np.where(seen, history, np.nan), color=LIGHT["observed"], linewidth=1.2, label="observed")
+    axes.plot(
+        x_past, np.where(seen, history, np.nan), color=LIGHT["observed"], linewidth=1.2, label="observed"
+    )
     _mark_filled(axes, x_past, history, seen)
 
     # The fan opens at the last value: there the future is still known.
@@ -165,8 +167,8 @@ def plot_error_by_step(scores: Mapping[str, Any], *, axes: Axes | None = None) -
     """Draw the mean absolute error by step ahead, of the model and of each baseline.
 
     Args:
-        scores: as in metrics.json: `{"model": {"mae_by_step": [h errors]}, "baselines": {name: {...same...}}}`,
-            in the units of the data. A baseline without `mae_by_step` is left out.
+        scores: as in metrics.json: `{"model": {"mae_by_step": [h errors]}, "baselines": {name: {same}}}`, in
+            the units of the data. A baseline without `mae_by_step` is left out.
         axes: where to draw; None makes a figure.
 
     Returns:
@@ -186,7 +188,7 @@ def plot_error_by_step(scores: Mapping[str, Any], *, axes: Axes | None = None) -
     own = axes is None
     axes = _new_axes() if axes is None else axes
     _dress(axes)
-    marker = "o" if len(curves[-1][1]) <= 31 else ""
+    marker = "o" if len(curves[-1][1]) <= 16 else ""
     for name, errors, colour, dashes in curves:
         axes.plot(
             np.arange(1, len(errors) + 1),
@@ -202,6 +204,7 @@ def plot_error_by_step(scores: Mapping[str, Any], *, axes: Axes | None = None) -
     axes.margins(x=0.03)
     _format_axis(axes.yaxis, format_values)
     _whole_numbers(axes.xaxis)
+    axes.set_xlim(left=0.5)
     axes.set_xlabel("steps ahead", color=LIGHT["muted"], fontsize=9)
     if own:
         _add_legend(axes)
@@ -245,7 +248,10 @@ def plot_training(training: Sequence[Mapping[str, Any]], *, axes: Axes | None = 
     Raises:
         DataError: there are no rows.
 
-    >>> rows = [{"member": 0, "epoch": e, "loss": 1 / e, "valid_loss": 1 / e + 0.1, "best": e == 3} for e in (1, 2, 3)]
+    >>> rows = [
+    ...     {"member": 0, "epoch": epoch, "loss": 1 / epoch, "valid_loss": 2 / epoch, "best": epoch == 3}
+    ...     for epoch in (1, 2, 3)
+    ... ]
     >>> axes = plot_training(rows)
     >>> [text.get_text() for text in axes.get_legend().get_texts()]
     ['training loss', 'validation', 'best epoch']
@@ -312,6 +318,7 @@ def plot_training(training: Sequence[Mapping[str, Any]], *, axes: Axes | None = 
         _format_axis(axes.yaxis, format_values)
     _whole_numbers(axes.xaxis)
     axes.margins(x=0.03)
+    axes.set_xlim(left=0.5)
     axes.set_xlabel("epoch", color=LIGHT["muted"], fontsize=9)
     if own:
         _add_legend(axes)
@@ -407,21 +414,21 @@ def _format_axis(axis: Axis, formatter: Any) -> None:
             return str(formatter([x])[0])
 
         def format_ticks(self, values: Any) -> list[str]:
-            places = sorted(float(value) for value in values)
             # two digits of the distance between ticks, not of their whole range, are what a label needs
-            texts = dict(zip(places, formatter(places, 2), strict=True))
-            return [_shorten(texts, float(value)) for value in values]
+            return _drop_zeros(list(formatter([float(value) for value in values], 2)))
 
     axis.set_major_formatter(Together())
 
 
-def _shorten(texts: dict[float, str], value: float) -> str:
-    """Drop decimals that are zero on every tick."""
-    tails = [text.partition("×")[0].rpartition(".") for text in texts.values()]
-    if all(point and not tail.strip("0") for _, point, tail in tails):
-        number, times, power = texts[value].partition("×")
-        return number.rpartition(".")[0] + times + power
-    return texts[value]
+def _drop_zeros(texts: list[str]) -> list[str]:
+    """Drop the last decimals where they are zero on every tick."""
+    parts = [text.partition("×") for text in texts]
+    while parts and all("." in number and number[-1] in "0." for number, _, _ in parts):
+        ends = {number[-1] for number, _, _ in parts}
+        parts = [(number[:-1], times, power) for number, times, power in parts]
+        if ends == {"."}:
+            break
+    return ["".join(part) for part in parts]
 
 
 def _format_each(values: list[float], digits: int = 2) -> list[str]:

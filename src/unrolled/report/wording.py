@@ -147,7 +147,9 @@ def format_times(times: np.ndarray, *, weekday: bool = False) -> list[str]:
     if times.dtype.kind != "M":
         return [str(time).replace("-", "−") for time in times.tolist()]
     known = times[~np.isnat(times)]
-    unit = next((unit for unit in ("D", "m", "s", "ms") if np.all(known == known.astype(f"M8[{unit}]"))), "us")
+    unit = next(
+        (unit for unit in ("D", "m", "s", "ms") if np.all(known == known.astype(f"M8[{unit}]"))), "us"
+    )
     texts = [NOTHING if text == "NaT" else text.replace("T", " ") for text in _iso(times, unit)]
     if weekday and unit == "D":
         # 1970-01-01 was a Thursday
