@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Backtest", "score", "verdict"]
 
+TIE = 0.995    # a model must lie below this share of the best baseline's error to be called better
 NAMES = {"naive": "naive (last value)", "seasonal_naive": "seasonal naive", "linear": "linear (ridge)"}
 
 
@@ -67,7 +68,7 @@ def verdict(scores: Mapping[str, Any]) -> tuple[bool, str]:
             f"The model LOSES to {' and '.join(lost)}: its mean absolute error lies {more} above that of {best}. "
             f"Forecast with {best} instead, or give the model more data."
         )
-    if mae >= 0.995 * errors[best]:
+    if mae >= TIE * errors[best]:
         return True, f"The model is as good as {best}, the best baseline, and no better."
     less = f"{1 - mae / errors[best]:.0%}".replace("%", " %")
     return True, (

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from unrolled.errors import DataError
+from unrolled.estimators.scores import TIE
 from unrolled.report.alt import describe_errors, describe_forecast, describe_training
 from unrolled.report.palette import BASELINES, DARK, LIGHT, PAPER
 from unrolled.report.plots import (
@@ -194,7 +195,7 @@ def _standing(comparison: Comparison) -> dict[str, str]:
     if not math.isfinite(comparison.model):
         return {"kind": "loses", "mark": "✗", "words": "The model's error is not a number"}
     better = [name_of(name) for name, mae in comparison.baselines.items() if mae < comparison.model]
-    equal = [name_of(name) for name, mae in comparison.baselines.items() if mae == comparison.model]
+    equal = [name_of(name) for name, mae in comparison.baselines.items() if comparison.model >= TIE * mae]
     if better:
         return {"kind": "loses", "mark": "✗", "words": f"The model loses to {join_words(better)}"}
     if equal:

@@ -30,6 +30,7 @@ class Training:
         epochs: passes over the training windows.
         batch_size: windows in a step.
         patience: epochs without a better validation loss after which a member stops; None for never.
+        restore_best: end with the weights of the best epoch, not of the last one.
         clip_norm: gradients are scaled down to this norm; None for never.
         members: networks to train, each with its own seed.
         seed: of the first member; member m has seed + m.
@@ -49,6 +50,7 @@ class Training:
     epochs: int = 100
     batch_size: int = 32
     patience: int | None = None
+    restore_best: bool = True
     clip_norm: float | None = 1.0
     members: int = 1
     seed: int = 0
@@ -180,7 +182,7 @@ class _Member:
             if training.schedule == "one-cycle"
             else None
         )
-        self.best_loss = self._valid_loss() if valid is not None and len(valid) else float("inf")
+        self.best_loss = float("inf")
         self.best_weights = self._weights()
 
     def epochs(self) -> Iterator[tuple[dict[str, Any], float]]:
@@ -209,8 +211,9 @@ class _Member:
                 return
 
     def restore(self) -> None:
-        """Put the best weights back, and end training mode."""
-        self.network.load_state_dict(self.best_weights)
+        """Put the best weights back where that is wanted, and end training mode."""
+        if self.training.restore_best:
+            self.network.load_state_dict(self.best_weights)
         self.network.eval()
 
     def _one_epoch(self, epoch: int) -> float:
