@@ -53,7 +53,7 @@ def forecast(
     horizon: Horizon = 14,
     model: Model = "auto",
     members: Members = 5,
-    levels: Levels = [80, 95],    # noqa: B006
+    levels: Levels = [80, 95],  # noqa: B006
     gaps: Gaps = "fill",
     season: Season = None,
     input_steps: InputSteps = None,
@@ -96,7 +96,9 @@ def demo(
 @app.command()
 def predict(
     run: Annotated[Path, Argument(metavar="RUN", help="Folder of a finished run.")],
-    data: Annotated[Path | None, Argument(metavar="[DATA]", help="Newer rows; by default where the run ended.")] = None,
+    data: Annotated[
+        Path | None, Argument(metavar="[DATA]", help="Newer rows; by default where the run ended.")
+    ] = None,
     gaps: Gaps = "fill",
     device: Device = "auto",
     out: Annotated[Path | None, Option(help="CSV file to write.")] = None,
@@ -108,7 +110,9 @@ def predict(
     from unrolled.estimators.saving import load
 
     if out is not None and out.exists() and not overwrite:
-        raise RunFolderError(str(out), "a new file", "one that exists", "Choose another --out, or pass --overwrite.")
+        raise RunFolderError(
+            str(out), "a new file", "one that exists", "Choose another --out, or pass --overwrite."
+        )
     forecaster = load(run, device)
     frame = forecaster.predict(data if data is None else forecaster.read(data, gaps=gaps))
     if forecaster.kind_ != "pandas":
@@ -122,7 +126,9 @@ def predict(
             partial.replace(out)
         except OSError as error:
             reason = (error.strerror or type(error).__name__).lower()
-            raise RunFolderError(str(out), "a file that can be written", reason, "Choose another --out.") from error
+            raise RunFolderError(
+                str(out), "a file that can be written", reason, "Choose another --out."
+            ) from error
         _say(f"Written: {out}")
     if as_json:
         _print_json({"forecast": _records(frame)})
@@ -168,6 +174,8 @@ def _run(arguments: list[str]) -> int:
     import click
 
     command = typer.main.get_command(app)
+    logger = logging.getLogger("unrolled")
+    logger.handlers, logger.propagate = [_Notes(logging.WARNING)], False
     try:
         command.main(_spread(arguments), prog_name="unrolled", standalone_mode=False)
     except UnrolledError as error:
@@ -210,8 +218,6 @@ def _forecast_table(
     with whole_folder(out, overwrite=overwrite) as partial:
         span = f"{show_time(table.times[0])} to {show_time(table.times[-1])}"
         _say(f"Read {len(table):,} rows of {target!r}: {table.frequency.label}, {span}.")
-        for note in table.notes:
-            _say(f"• {note}")
         run = run_forecast(
             table,
             forecaster,
@@ -221,14 +227,14 @@ def _forecast_table(
             command=shlex.join(["unrolled", *sys.argv[1:]]),
             say=_say,
         )
-        for note in forecaster.notes_[len(table.notes) :]:
-            _say(f"• {note}")
     _show_scores(run)
     _show_forecast(run.forecast, forecaster.levels)
     _say(f"{run.verdict}\n")
     _say(f"Report: {out / 'report.html'}")
     if as_json:
-        _print_json({"out": str(out), "verdict": run.verdict, "forecast": _records(run.forecast), **run.metrics})
+        _print_json(
+            {"out": str(out), "verdict": run.verdict, "forecast": _records(run.forecast), **run.metrics}
+        )
 
 
 def _new_folder(name: str) -> Path:
@@ -246,7 +252,7 @@ def _show_scores(run: "ForecastRun") -> None:
 
     held_out = run.metrics["held_out"]
     grid = Grid(
-        title=f"Mean absolute error on {held_out['windows']:,} held-out forecasts, "
+        title=f"Held out: {held_out['windows']:,} forecasts, "
         f"from {held_out['first_origin']} to {held_out['last_origin']}",
         title_justify="left",
     )
@@ -314,4 +320,8 @@ def _console() -> Any:
     return Console(stderr=True, highlight=False)
 
 
-logging.getLogger("unrolled").addHandler(logging.NullHandler())    # notes are printed once, by the commands
+class _Notes(logging.Handler):
+    """What the package logs, as lines of ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(f"• {record.getMessage()}")

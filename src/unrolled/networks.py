@@ -38,7 +38,14 @@ class SequenceToVector(nn.Module):
     """
 
     def __init__(
-        self, input_size: int, units: int, horizon: int, *, length: int, season: int = 0, cell: str | None = "lstm"
+        self,
+        input_size: int,
+        units: int,
+        horizon: int,
+        *,
+        length: int,
+        season: int = 0,
+        cell: str | None = "lstm",
     ):
         super().__init__()
         self.length, self.season, self.horizon = length, season, horizon

@@ -62,7 +62,7 @@ def _fetch(name: str, origin: str) -> Path:
         return Path(
             pooch.retrieve(f"{origin}/{name}", known_hash=f"sha256:{SHA256[name]}", fname=name, path=cache)
         )
-    except Exception as error:    # no network, a proxy's page, a full disk: pooch lets all of them through
+    except Exception as error:  # no network, a proxy's page, a full disk: pooch lets all of them through
         raise MissingDataError(
             f"data set {name}",
             f"the file in $UNROLLED_DATA or {cache}, or a network",

@@ -10,13 +10,13 @@ from unrolled.errors import DataError
 
 __all__ = ["Frequency", "infer_frequency"]
 
-SECOND = 1_000_000    # in microseconds, as every span of time here
+SECOND = 1_000_000  # in microseconds, as every span of time here
 MINUTE, HOUR = 60 * SECOND, 3600 * SECOND
 DAY, WEEK = 24 * HOUR, 168 * HOUR
-MONDAY = np.datetime64("1970-01-05", "us")    # numpy's epoch is a Thursday
+MONDAY = np.datetime64("1970-01-05", "us")  # numpy's epoch is a Thursday
 WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 MONTH_ANCHORS = ("start", "end", "first business day", "last business day")
-COVERED = 0.9    # a calendar covers at least this share of the stamps, or it is not theirs
+COVERED = 0.9  # a calendar covers at least this share of the stamps, or it is not theirs
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Frequency:
     microseconds: int = 0
     slots: tuple[int, ...] = ()
     months: int = 0
-    anchor: str = ""    # one of MONTH_ANCHORS, or the day of the month ("15")
-    clock: int = 0    # microseconds after midnight, for months
+    anchor: str = ""  # one of MONTH_ANCHORS, or the day of the month ("15")
+    clock: int = 0  # microseconds after midnight, for months
     count: int = 0
 
     @property
@@ -48,7 +48,9 @@ class Frequency:
         if self.count:
             return "by row number" if self.count == 1 else f"every {self.count} numbers"
         if self.months:
-            name = {1: "monthly", 3: "quarterly", 12: "yearly"}.get(self.months, f"every {self.months} months")
+            name = {1: "monthly", 3: "quarterly", 12: "yearly"}.get(
+                self.months, f"every {self.months} months"
+            )
             where = self.anchor if self.anchor in MONTH_ANCHORS else f"day {self.anchor}"
             return f"{name} ({where})"
         if self.slots and self.microseconds == DAY:
@@ -85,7 +87,7 @@ class Frequency:
             return self._in_months(first + self.months * np.arange(1, n + 1))
         if not self.slots:
             return start + (self.microseconds * np.arange(1, n + 1)).astype("timedelta64[us]")
-        week, second = divmod(int((start - MONDAY).astype(np.int64)), WEEK)
+        week, second = divmod(int((start - MONDAY) // np.timedelta64(1, "us")), WEEK)
         ahead = np.searchsorted(np.asarray(self.slots), second, side="right") + np.arange(n)
         offsets = np.asarray(self.slots)[ahead % len(self.slots)]
         return MONDAY + ((week + ahead // len(self.slots)) * WEEK + offsets).astype("timedelta64[us]")
@@ -100,7 +102,7 @@ class Frequency:
             return self._in_months(np.arange(low, high + 1, self.months))
         if not self.slots:
             return np.arange(start, stop + np.timedelta64(1, "us"), np.timedelta64(self.microseconds, "us"))
-        weeks = int((stop - start).astype(np.int64)) // WEEK + 2
+        weeks = int((stop - start) // np.timedelta64(WEEK, "us")) + 2
         stamps = self.after(start - np.timedelta64(1, "us"), weeks * len(self.slots))
         return stamps[stamps <= stop]
 
@@ -164,7 +166,9 @@ def _infer_seconds(stamps: NDArray[Any], step: int, where: str) -> Frequency:
     return _accept(Frequency(microseconds=step), stamps, on_grid, np.diff(since) == step, where)
 
 
-def _weekly_slots(since: NDArray[np.int64], step: int, phase: int, on_grid: NDArray[np.bool_]) -> tuple[int, ...]:
+def _weekly_slots(
+    since: NDArray[np.int64], step: int, phase: int, on_grid: NDArray[np.bool_]
+) -> tuple[int, ...]:
     """Return the slots of the week that the stamps keep to, or nothing where they keep to all or to none."""
     weeks = since // WEEK
     span = int(weeks[-1] - weeks[0]) + 1

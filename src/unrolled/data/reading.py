@@ -2,12 +2,11 @@
 
 import csv
 import difflib
-import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Columns", "numbers", "read_columns", "times"]
 
-logger = logging.getLogger("unrolled")
-
-DATES = ("%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%Y", "%d.%m.%y", "%m-%d-%Y", "%d-%m-%Y", "%Y/%m/%d",
-         "%Y.%m.%d", "%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%b %Y", "%B %Y", "%b-%y")  # fmt: skip
+DATES = (
+    "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%Y", "%d.%m.%y", "%m-%d-%Y", "%d-%m-%Y", "%Y/%m/%d",
+    "%Y.%m.%d", "%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%b %Y", "%B %Y", "%b-%y",
+)  # fmt: skip
 CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S.%f")
 THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
@@ -33,9 +32,9 @@ class Columns:
     """The columns of a table as they stand, with what messages need to point at a cell."""
 
     frame: "pd.DataFrame"
-    source: str    # the file's name, or "the data frame"
-    first_row: int    # the number of the first row: 2 in a file with a header, else 0
-    kind: str    # "pandas" or "polars": what the caller works with
+    source: str  # the file's name, or "the data frame"
+    first_row: int  # the number of the first row: 2 in a file with a header, else 0
+    kind: Literal["pandas", "polars"]  # "pandas" or "polars": what the caller works with
     separator: str = ""
 
     def where(self, row: int, column: str) -> str:
@@ -53,7 +52,9 @@ class Columns:
         have = list(self.frame.columns)
         for name in names:
             if name not in have:
-                near = difflib.get_close_matches(name.lower(), [str(column).lower() for column in have], 1, 0.5)
+                near = difflib.get_close_matches(
+                    name.lower(), [str(column).lower() for column in have], 1, 0.5
+                )
                 likely = next((column for column in have if near and str(column).lower() == near[0]), None)
                 cure = f"Did you mean {likely!r}?" if likely is not None else "Name one of the columns."
                 listed = ", ".join(map(repr, have[:12])) + (", …" if len(have) > 12 else "")
@@ -70,16 +71,15 @@ def read_columns(source: Any) -> Columns:
     Raises:
         DataError: the file is missing, empty or not a table.
     """
-    if isinstance(source, str | Path):
-        columns = _read_file(Path(source))
-    else:
-        columns = _take_frame(source)
+    columns = _read_file(Path(source)) if isinstance(source, str | Path) else _take_frame(source)
     names = [str(name) for name in columns.frame.columns]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise DataError(columns.source, "each column name once", f"{twice!r} twice", "Rename one of them.")
     if not len(columns.frame):
-        raise DataError(columns.source, "rows of data", "a header and no row", "Check how the data was written.")
+        raise DataError(
+            columns.source, "rows of data", "a header and no row", "Check how the data was written."
+        )
     return columns
 
 
@@ -102,8 +102,10 @@ def _read_file(path: Path) -> Columns:
     except DataError:
         raise
     except PermissionError as error:
-        raise DataError(str(path), "a readable file", "no permission", "Change the file's permissions.") from error
-    except (OSError, ValueError, EOFError) as error:    # pandas' and pyarrow's parsers raise ValueErrors
+        raise DataError(
+            str(path), "a readable file", "no permission", "Change the file's permissions."
+        ) from error
+    except (OSError, ValueError, EOFError) as error:  # pandas' and pyarrow's parsers raise ValueErrors
         reason = " ".join(str(error).split())[:200]
         raise DataError(path.name, "a CSV or Parquet table", reason, "Check the file.") from error
 
@@ -113,8 +115,7 @@ def _read_csv(path: Path, encoding: str) -> Columns:
 
     import pandas as pd
 
-    opened = gzip.open(path, "rt", encoding=encoding) if path.suffix == ".gz" else path.open(encoding=encoding)
-    with opened as file:
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding=encoding) as file:
         header = next((line for line in file if line.strip()), "")
         sample = header + "".join(line for line, _ in zip(file, range(20), strict=False))
     if not header:
@@ -124,8 +125,8 @@ def _read_csv(path: Path, encoding: str) -> Columns:
     counts = {mark: len(next(csv.reader([header], delimiter=mark))) for mark in (",", ";", "\t")}
     separator = max(counts, key=lambda mark: counts[mark])
     frame = pd.read_csv(
-        path, sep=separator, encoding=encoding, dtype=str, skip_blank_lines=False, index_col=False, on_bad_lines="error",
-        skipinitialspace=True,
+        path, sep=separator, encoding=encoding, dtype=str, skip_blank_lines=False, index_col=False,
+        on_bad_lines="error", skipinitialspace=True,
     )  # fmt: skip
     frame.columns = [str(name).strip() for name in frame.columns]
     unnamed = [name for name in frame.columns if name.startswith("Unnamed: ") and frame[name].isna().all()]
@@ -145,7 +146,7 @@ def _take_frame(source: Any, name: str = "the data frame") -> Columns:
         raise DataError(
             name, "a path, a pandas or a polars data frame", type(source).__name__, "Convert the data first."
         ) from error
-    kind = "polars" if frame.implementation.is_polars() else "pandas"
+    kind: Literal["pandas", "polars"] = "polars" if frame.implementation.is_polars() else "pandas"
     if kind == "pandas" and isinstance(source, pd.DataFrame):
         if isinstance(source.index, pd.PeriodIndex):
             source = source.set_axis(source.index.to_timestamp())
@@ -158,8 +159,8 @@ def _take_frame(source: Any, name: str = "the data frame") -> Columns:
     return Columns(data, name, 0, kind)
 
 
-def numbers(columns: Columns, name: str) -> NDArray[np.float64]:
-    """Return column `name` as float64, missing cells as NaN.
+def numbers(columns: Columns, name: str, notes: list[str]) -> NDArray[np.float64]:
+    """Return column `name` as float64, missing cells as NaN; what was assumed is added to `notes`.
 
     Raises:
         DataError: a cell is no number, or infinite; the message names the first such cell.
@@ -168,7 +169,7 @@ def numbers(columns: Columns, name: str) -> NDArray[np.float64]:
 
     column = columns.frame[name]
     if not pd.api.types.is_numeric_dtype(column):
-        column = _plain_numbers(column.astype("string").str.strip(), name, columns.separator)
+        column = _plain_numbers(column.astype("string").str.strip(), name, columns.separator, notes)
     values = np.asarray(pd.to_numeric(column, errors="coerce").astype("float64"), dtype=np.float64)
     present = columns.frame[name].notna().to_numpy()
     for bad, expected in ((np.isnan(values) & present, "a number"), (np.isinf(values), "a finite number")):
@@ -183,25 +184,26 @@ def numbers(columns: Columns, name: str) -> NDArray[np.float64]:
     return values
 
 
-def _plain_numbers(text: "pd.Series[str]", name: str, separator: str) -> "pd.Series[str]":
+def _plain_numbers(text: "pd.Series[str]", name: str, separator: str, notes: list[str]) -> "pd.Series[str]":
     """Remove thousands' commas, or turn decimal commas into points, where a column has commas."""
     with_comma = text[text.str.contains(",", regex=False, na=False)]
     if with_comma.empty:
         return text
     if separator != ";" and with_comma.str.fullmatch(THOUSANDS.pattern).all():
-        logger.warning("Column %r: read commas as thousands separators (%s).", name, with_comma.iloc[0])
+        notes.append(f"Column {name!r}: read commas as thousands separators ({with_comma.iloc[0]}).")
         return text.str.replace(",", "", regex=False)
     if with_comma.str.fullmatch(DECIMAL_COMMA.pattern).all():
-        logger.warning("Column %r: read commas as decimal points (%s).", name, with_comma.iloc[0])
+        notes.append(f"Column {name!r}: read commas as decimal points ({with_comma.iloc[0]}).")
         return text.str.replace(",", ".", regex=False)
     return text
 
 
-def times(columns: Columns, name: str) -> NDArray[Any]:
+def times(columns: Columns, name: str, notes: list[str]) -> NDArray[Any]:
     """Return column `name` as datetime64[us], or as int64 where it holds whole numbers.
 
     ISO dates are tried first, then month/day/year, then the other usual forms; one form must fit
-    the whole column. Times with one offset keep their clock; with several they become UTC.
+    the whole column. Times with one offset keep their clock; with several they become UTC. What was
+    assumed is added to `notes`.
 
     Raises:
         DataError: a cell is missing or no time; the message names the first such cell.
@@ -214,31 +216,42 @@ def times(columns: Columns, name: str) -> NDArray[Any]:
         row = int(columns.frame.index[int(np.argmax(missing))])
         raise DataError(columns.where(row, name), "a time", "an empty cell", "Fill it in, or remove the row.")
     if pd.api.types.is_datetime64_any_dtype(column):
-        return _clock(column, name)
+        return _clock(column, name, notes)
     if pd.api.types.is_numeric_dtype(column):
-        found = numbers(columns, name)
+        found = numbers(columns, name, notes)
         if (found == np.round(found)).all():
-            return _whole_numbers(found.astype(np.int64), name)
+            return _whole_numbers(found.astype(np.int64), name, notes)
         row = int(columns.frame.index[int(np.argmax(found != np.round(found)))])
-        raise DataError(columns.where(row, name), "a time or a whole number", "a fraction", "Name another column.")
+        raise DataError(
+            columns.where(row, name), "a time or a whole number", "a fraction", "Name another column."
+        )
     text = column.astype("string").str.strip()
     if text.str.fullmatch(r"[+-]?\d{1,18}").all():
-        return _whole_numbers(text.astype("int64").to_numpy(), name)
-    return _parse(columns, name, text)
+        return _whole_numbers(text.astype("int64").to_numpy(), name, notes)
+    return _parse(columns, name, text, notes)
 
 
-def _parse(columns: Columns, name: str, text: "pd.Series[str]") -> NDArray[Any]:
+def _parse(columns: Columns, name: str, text: "pd.Series[str]", notes: list[str]) -> NDArray[Any]:
     import pandas as pd
 
     if text.str.fullmatch(r"\d{4}-?Q[1-4]").all():
-        return pd.PeriodIndex(text.str.replace("-", ""), freq="Q").to_timestamp().to_numpy().astype("datetime64[us]")
+        return (
+            pd.PeriodIndex(text.str.replace("-", ""), freq="Q")
+            .to_timestamp()
+            .to_numpy()
+            .astype("datetime64[us]")
+        )
     best, right = None, -1
     for form in ("ISO8601", *(date + clock for date in DATES for clock in CLOCKS)):
-        if form != "ISO8601" and pd.isna(pd.to_datetime(text.iloc[0], format=form, errors="coerce")) and right > 0:
+        if (
+            form != "ISO8601"
+            and pd.isna(pd.to_datetime(text.iloc[0], format=form, errors="coerce"))
+            and right > 0
+        ):
             continue
         try:
             found = pd.to_datetime(text, format=form, errors="coerce")
-        except ValueError:    # several offsets in one column
+        except ValueError:  # several offsets in one column
             found = pd.to_datetime(text, format=form, errors="coerce", utc=True)
         count = int(found.notna().sum())
         if count > right:
@@ -246,8 +259,8 @@ def _parse(columns: Columns, name: str, text: "pd.Series[str]") -> NDArray[Any]:
         if count == len(text):
             if form.startswith(("%m/", "%d/")):
                 order = "month/day/year" if form.startswith("%m") else "day/month/year"
-                logger.warning("Column %r: read dates as %s (%s).", name, order, text.iloc[0])
-            return _clock(found, name)
+                notes.append(f"Column {name!r}: read dates as {order} ({text.iloc[0]}).")
+            return _clock(found, name, notes)
     assert best is not None
     row = int(np.argmax(best.isna().to_numpy()))
     raise DataError(
@@ -258,27 +271,27 @@ def _parse(columns: Columns, name: str, text: "pd.Series[str]") -> NDArray[Any]:
     )
 
 
-def _clock(found: "pd.Series[Any]", name: str) -> NDArray[Any]:
+def _clock(found: "pd.Series[Any]", name: str, notes: list[str]) -> NDArray[Any]:
     if getattr(found.dt, "tz", None) is not None:
         local = found.dt.tz_localize(None)
         if local.is_unique or not found.is_unique:
             return local.to_numpy().astype("datetime64[us]")
-        logger.warning("Column %r: the clock goes back, so the times were taken as UTC.", name)
+        notes.append(f"Column {name!r}: the clock goes back, so the times were taken as UTC.")
         found = found.dt.tz_convert(None)
     return found.to_numpy().astype("datetime64[us]")
 
 
-def _whole_numbers(found: NDArray[np.int64], name: str) -> NDArray[Any]:
+def _whole_numbers(found: NDArray[np.int64], name: str, notes: list[str]) -> NDArray[Any]:
     """Take 20200131 for a date and 1,600,000,000 for seconds since 1970; other numbers stay what they are."""
     import pandas as pd
 
-    if 19_000_101 <= found.min() and found.max() <= 21_001_231:
+    if found.min() >= 19_000_101 and found.max() <= 21_001_231:
         dates = pd.to_datetime(pd.Series(found).astype("string"), format="%Y%m%d", errors="coerce")
         if dates.notna().all():
             return dates.to_numpy().astype("datetime64[us]")
     for unit, factor in (("seconds", 1_000_000), ("milliseconds", 1_000)):
         scale = 1_000_000 // factor
         if 100_000_000 * scale <= found.min() and found.max() <= 4_000_000_000 * scale:
-            logger.warning("Column %r: read the numbers as %s since 1970-01-01.", name, unit)
+            notes.append(f"Column {name!r}: read the numbers as {unit} since 1970-01-01.")
             return (found * factor).astype("datetime64[us]")
     return found

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,19 @@ __all__ = ["Table", "read_table"]
 
 logger = logging.getLogger("unrolled")
 
-TIME_NAMES = ("ds", "time", "date", "datetime", "timestamp", "day", "week", "month", "quarter", "year", "period")
+TIME_NAMES = (
+    "ds",
+    "time",
+    "date",
+    "datetime",
+    "timestamp",
+    "day",
+    "week",
+    "month",
+    "quarter",
+    "year",
+    "period",
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,7 @@ class Table:
     frequency: Frequency
     time: str = ""
     series: str = ""
-    kind: str = "pandas"
+    kind: Literal["pandas", "polars"] = "pandas"
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -54,6 +66,13 @@ class Table:
         return dataclasses.replace(
             self, times=self.times[rows], values=self.values[rows], observed=self.observed[rows]
         )
+
+    def to_frame(self) -> Any:
+        """Return the rows as a frame: the times, the columns, and `observed`, False where a gap was filled."""
+        import narwhals as nw
+
+        columns = {self.time or "row": self.times, **{name: self.column(name) for name in self.columns}}
+        return nw.from_dict(columns | {"observed": self.observed.all(axis=1)}, backend=self.kind).to_native()
 
     def column(self, name: str) -> NDArray[np.float64]:
         """Return the values of one column, (rows,)."""
@@ -75,11 +94,12 @@ class Table:
                     f"rows from {show_time(newer.times[0])} on",
                     "Give the rows between as well.",
                 )
-        joined = {
-            field: np.concatenate([getattr(self, field)[:keep], getattr(newer, field)])
-            for field in ("times", "values", "observed")
-        }
-        return dataclasses.replace(newer, **joined)
+        return dataclasses.replace(
+            newer,
+            times=np.concatenate([self.times[:keep], newer.times]),
+            values=np.concatenate([self.values[:keep], newer.values]),
+            observed=np.concatenate([self.observed[:keep], newer.observed]),
+        )
 
 
 def read_table(
@@ -125,12 +145,12 @@ def read_table(
     label = _only_series(columns, series_name)
     time_name = time or _find_time(columns, exclude=[*wanted, series_name])
     names = wanted or [_find_target(columns, exclude=[time_name, series_name])]
-    values = np.stack([numbers(columns, name) for name in names], axis=1)
+    notes: list[str] = []
+    values = np.stack([numbers(columns, name, notes) for name in names], axis=1)
     for name, column in zip(names, values.T, strict=True):
         if np.isnan(column).all():
             raise DataError(f"column {name!r}", "numbers", "empty cells only", "Name another column.")
-    stamps = times(columns, time_name) if time_name else np.arange(len(values))
-    notes: list[str] = []
+    stamps = times(columns, time_name, notes) if time_name else np.arange(len(values))
     stamps, values = _in_order(stamps, values, columns, time_name or "row", notes)
     calendar = frequency or infer_frequency(stamps, f"column {time_name!r}" if time_name else columns.source)
     stamps, values = _on_calendar(stamps, values, calendar, notes)
@@ -182,7 +202,10 @@ def _find_time(columns: Columns, exclude: Sequence[str | None]) -> str | None:
         column = columns.frame[name]
         if name in typed:
             return str(name)
-        if not pd.api.types.is_numeric_dtype(column) and column.astype("string").str.contains(r"\d[-/.]\d").all():
+        if (
+            not pd.api.types.is_numeric_dtype(column)
+            and column.astype("string").str.contains(r"\d[-/.]\d").all()
+        ):
             return str(name)
     return None
 
@@ -211,7 +234,9 @@ def _in_order(
     again = np.flatnonzero(np.append(False, stamps[1:] == stamps[:-1]))
     if not len(again):
         return stamps, values
-    same = np.all((values[again] == values[again - 1]) | (np.isnan(values[again]) & np.isnan(values[again - 1])), axis=1)
+    same = np.all(
+        (values[again] == values[again - 1]) | (np.isnan(values[again]) & np.isnan(values[again - 1])), axis=1
+    )
     if not same.all():
         at = int(again[np.argmin(same)])
         raise DataError(
@@ -250,7 +275,9 @@ def _on_calendar(
         runs = list(zip(edges[::2], edges[1::2], strict=True))
         closed = sum(int(stop - start) for start, stop in runs if stop - start <= len(calendar.slots))
         if closed:
-            notes.append(f"Left out {_count(closed, 'closed step')} of the calendar ({calendar.label}), such as holidays.")
+            notes.append(
+                f"Left out {_count(closed, 'closed step')} of the calendar ({calendar.label}), such as holidays."
+            )
         lost = [grid[start:stop] for start, stop in runs if stop - start > len(calendar.slots)]
         grid = np.union1d(stamps, np.concatenate(lost)) if lost else stamps
     place = np.searchsorted(grid, stamps)
@@ -295,7 +322,9 @@ def _without_gaps(
     present = ~np.isnan(values)
     whole = np.flatnonzero(present.all(axis=1))
     if not len(whole):
-        raise DataError(", ".join(names), "rows in which every column has a value", "none", "Use fewer columns.")
+        raise DataError(
+            ", ".join(names), "rows in which every column has a value", "none", "Use fewer columns."
+        )
     inside = slice(whole[0], whole[-1] + 1)
     cut = len(stamps) - (whole[-1] + 1 - whole[0])
     if cut:
@@ -309,10 +338,13 @@ def _without_gaps(
     start, stop = edges[2 * longest], edges[2 * longest + 1]
     found = (
         f"{_count(len(edges) // 2, 'gap')}, {_count(int(missing.sum()), 'step')} of {len(stamps):,} "
-        f"(the longest {_count(int(stop - start), 'step')}, from {show_time(stamps[start])} to {show_time(stamps[stop - 1])})"
+        f"(the longest {_count(int(stop - start), 'step')}, "
+        f"from {show_time(stamps[start])} to {show_time(stamps[stop - 1])})"
     )
     if gaps == "refuse":
-        raise DataError(", ".join(names), "no gaps (gaps='refuse')", found, "Fill them first, or allow gaps='fill'.")
+        raise DataError(
+            ", ".join(names), "no gaps (gaps='refuse')", found, "Fill them first, or allow gaps='fill'."
+        )
     notes.append(f"Filled {found} by straight lines; scores leave them out.")
     rows = np.arange(len(stamps))
     for column in range(values.shape[1]):

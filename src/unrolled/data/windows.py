@@ -40,8 +40,10 @@ class Batch:
 
     def to(self, device: "torch.device | str") -> "Batch":
         """Return the batch on `device`."""
-        moved = (getattr(self, field.name) for field in fields(self))
-        return Batch(*(None if tensor is None else tensor.to(device) for tensor in moved))
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Batch(
+            **{name: None if tensor is None else tensor.to(device) for name, tensor in tensors.items()}
+        )
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ class Windows:
     horizon: int
 
     @classmethod
-    def of(cls, table: "Table", scaler: "Scaler", length: int, horizon: int, first: int = 0, last: int = -1) -> "Windows":
+    def of(
+        cls, table: "Table", scaler: "Scaler", length: int, horizon: int, first: int = 0, last: int = -1
+    ) -> "Windows":
         """Return the windows of `table` whose forecast rows lie between the rows `first` and `last`, both included.
 
         Their inputs may reach back before `first`. A window never ends on a filled gap: the value
@@ -166,7 +170,9 @@ class SequenceBatches:
     def __iter__(self) -> Iterator[Any]:
         import torch
 
-        order = self.generator.permutation(len(self.windows)) if self.shuffle else np.arange(len(self.windows))
+        order = (
+            self.generator.permutation(len(self.windows)) if self.shuffle else np.arange(len(self.windows))
+        )
         for start in range(0, len(order), self.batch_size):
             index = order[start : start + self.batch_size]
             inputs = torch.from_numpy(self.windows[index])
@@ -184,7 +190,7 @@ def timeseries_dataset_from_array(
     shuffle: bool = False,
     seed: int | None = None,
 ) -> SequenceBatches:
-    """Return the batches that Keras' function of this name returns: `targets[i]` belongs to the window that starts at `i`.
+    """Return batches as Keras' function of this name: `targets[i]` belongs to the window that starts at `i`.
 
     Args:
         data: (rows, features), or (rows,) for windows of (batch, sequence_length).
@@ -212,7 +218,12 @@ def timeseries_dataset_from_array(
     if targets is not None:
         answers = np.asarray(targets)
         if not len(answers):
-            raise ShapeError("timeseries_dataset_from_array", "at least one target", "none", "Give targets[i] for window i.")
+            raise ShapeError(
+                "timeseries_dataset_from_array",
+                "at least one target",
+                "none",
+                "Give targets[i] for window i.",
+            )
         windows = windows[: len(answers)]
         answers = answers[: len(windows)][::sequence_stride]
     windows = windows[::sequence_stride]

@@ -62,9 +62,13 @@ class Linear:
 
     @classmethod
     def fit(
-        cls, past: NDArray[Any], target: NDArray[Any], counted: NDArray[np.bool_] | None = None, penalty: float = 1.0
+        cls,
+        past: NDArray[Any],
+        target: NDArray[Any],
+        counted: NDArray[np.bool_] | None = None,
+        penalty: float = 1.0,
     ) -> "Linear":
-        """Fit to `past` (windows, steps) and `target` (windows, horizon), from the windows that are `counted` throughout."""
+        """Fit `past` (windows, steps) to `target` (windows, horizon), where windows are `counted` throughout."""
         from sklearn.linear_model import Ridge
 
         if counted is not None and counted.all(axis=1).any():
@@ -99,7 +103,11 @@ def find_season(values: NDArray[np.float64], usual: Sequence[int], horizon: int)
         steps = np.arange(1, horizon + 1)
         lags = np.unique(-(-steps // period) * period)
         lags = lags[lags <= len(values) // 2]
-        return float(np.mean([np.mean(np.abs(values[lag:] - values[:-lag])) for lag in lags])) if len(lags) else np.inf
+        return (
+            float(np.mean([np.mean(np.abs(values[lag:] - values[:-lag])) for lag in lags]))
+            if len(lags)
+            else np.inf
+        )
 
     if not candidates:
         return 1

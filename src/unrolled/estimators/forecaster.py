@@ -4,7 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -27,9 +27,11 @@ logger = logging.getLogger("unrolled")
 
 MODELS = ("auto", "rnn", "lstm", "gru", "linear")
 UNITS = 32
-VALID_SIZE = 0.15    # share of the rows given to `fit` that is not trained on: it measures how wide intervals are
-SHORTEST = 4    # steps of a window, where its length is left to us
-STEPS = 600    # of the optimizer, for one member
+VALID_SIZE = (
+    0.15  # share of the rows given to `fit` that is not trained on: it measures how wide intervals are
+)
+SHORTEST = 4  # steps of a window, where its length is left to us
+STEPS = 600  # of the optimizer, for one member
 
 
 class Forecaster(BaseEstimator):
@@ -114,28 +116,35 @@ class Forecaster(BaseEstimator):
             OptionError: an argument of the constructor is out of its range.
         """
         self.check_options()
-        table = frame if isinstance(frame, Table) else read_table(frame, target=target, time=time, series=series)
+        table = (
+            frame if isinstance(frame, Table) else read_table(frame, target=target, time=time, series=series)
+        )
         horizon, valid_rows = self.horizon, _part(len(table), VALID_SIZE, self.horizon)
         learn_rows = len(table) - valid_rows
         most = learn_rows - horizon
-        if most < (self.input_steps or SHORTEST):
-            needed = rows_needed(self.input_steps or SHORTEST, horizon)
+        shortest = self.input_steps or SHORTEST
+        if most < shortest:
+            needed = rows_needed(shortest, horizon)
             raise DataError(
                 f"column {table.columns[0]!r}",
-                f"at least {needed:,} rows for a window of {self.input_steps or SHORTEST} steps and a horizon of {horizon}",
+                f"at least {needed:,} rows for a window of {shortest} steps and a horizon of {horizon}",
                 f"{len(table):,}",
                 "Give more rows, or shorten the horizon.",
             )
         known = table.column(table.columns[0])[:learn_rows]
         season = self.season or find_season(known, table.frequency.seasons, horizon)
         if season > most:
-            raise OptionError("Forecaster", f"a season of at most {most:,} steps for {len(table):,} rows", str(season))
+            raise OptionError(
+                "Forecaster", f"a season of at most {most:,} steps for {len(table):,} rows", str(season)
+            )
         length = self.input_steps or _input_steps(horizon, season, most)
         lag = season if season > 1 and length + season <= most // 2 else 0
         constant = bool(np.ptp(known) <= 1e-12 * np.abs(known).max())
         notes = list(table.notes)
         if constant:
-            notes.append(f"Column {table.columns[0]!r} is constant ({known[0]:g}): nothing to learn, its value is repeated.")
+            notes.append(
+                f"Column {table.columns[0]!r} is constant ({known[0]:g}): nothing to learn, its value is repeated."
+            )
             logger.warning("%s", notes[-1])
         self.target_, self.time_, self.series_ = table.columns[0], table.time, table.series
         self.kind_, self.frequency_, self.notes_ = table.kind, table.frequency, notes
@@ -147,7 +156,12 @@ class Forecaster(BaseEstimator):
         train = Windows.of(table, self.scaler_, self.window_, horizon, last=learn_rows - 1)
         valid = Windows.of(table, self.scaler_, self.window_, horizon, first=learn_rows)
         if not len(train):
-            raise DataError(f"column {self.target_!r}", "a window that ends on a value", "filled gaps only", "Give more rows.")
+            raise DataError(
+                f"column {self.target_!r}",
+                "a window that ends on a value",
+                "filled gaps only",
+                "Give more rows.",
+            )
         self.linear_ = Linear.fit(train.inputs[..., 0], train.targets, train.counted)
         self.run_ = self._train(train, valid, progress)
         self.networks_ = self.run_.members
@@ -210,7 +224,12 @@ class Forecaster(BaseEstimator):
         return self._frame(table.kind, table.times[[last]], times[None], self._forecast(windows))
 
     def backtest(
-        self, frame: Any, first_origin: Any = None, last_origin: Any = None, stride: int = 1, refit: str = "never"
+        self,
+        frame: Any,
+        first_origin: Any = None,
+        last_origin: Any = None,
+        stride: int = 1,
+        refit: str = "never",
     ) -> Backtest:
         """Forecast from each origin of a period that lies behind us, and score it beside the baselines.
 
@@ -230,7 +249,9 @@ class Forecaster(BaseEstimator):
             OptionError: `stride` or `refit` is out of its range.
         """
         if refit != "never":
-            raise OptionError("backtest", "refit='never'", repr(refit), "Other values come in a later version.")
+            raise OptionError(
+                "backtest", "refit='never'", repr(refit), "Other values come in a later version."
+            )
         if stride < 1:
             raise OptionError("backtest", "a stride of at least 1", str(stride))
         table = frame if isinstance(frame, Table) else self.read(frame)
@@ -259,7 +280,9 @@ class Forecaster(BaseEstimator):
         origins = table.times[windows.origins]
         scores = {
             "model": score(actual, mean, counted) | {"coverage": self._coverage(actual - mean, counted)},
-            "baselines": {name: score(actual, self._in_units(scaled), counted) for name, scaled in others.items()},
+            "baselines": {
+                name: score(actual, self._in_units(scaled), counted) for name, scaled in others.items()
+            },
             "held_out": {
                 "windows": len(windows),
                 "first_origin": show_time(origins[0]),
@@ -267,7 +290,9 @@ class Forecaster(BaseEstimator):
             },
         }
         times = table.times[windows.origins[:, None] + np.arange(1, self.horizon + 1)]
-        return Backtest(self._frame(table.kind, origins, times, mean, np.where(counted, actual, np.nan)), scores)
+        return Backtest(
+            self._frame(table.kind, origins, times, mean, np.where(counted, actual, np.nan)), scores
+        )
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Write the forecaster to a folder that `unrolled.load` reads; no code and no pickle in it.
@@ -314,7 +339,9 @@ class Forecaster(BaseEstimator):
         if not all(0 < level < 100 for level in self.levels):
             raise OptionError("Forecaster", "levels between 0 and 100 percent", repr(tuple(self.levels)))
         if self.device not in ("auto", "cpu") and not torch.cuda.is_available():
-            raise OptionError("Forecaster", "a device of this machine", repr(self.device), "Use device='auto'.")
+            raise OptionError(
+                "Forecaster", "a device of this machine", repr(self.device), "Use device='auto'."
+            )
 
     def _train(self, train: Windows, valid: Windows, progress: bool | None) -> TrainingRun:
         if self.model_ == "linear":
@@ -334,7 +361,9 @@ class Forecaster(BaseEstimator):
 
     def _coverage(self, errors: NDArray[np.float64], counted: NDArray[np.bool_]) -> dict[str, float]:
         inside = [np.abs(errors) <= width for width in self.widths_]
-        return {f"{level:g}": float(hit[counted].mean()) for level, hit in zip(self.levels, inside, strict=True)}
+        return {
+            f"{level:g}": float(hit[counted].mean()) for level, hit in zip(self.levels, inside, strict=True)
+        }
 
     @torch.no_grad()
     def _forecast(self, windows: Windows) -> NDArray[np.float64]:
@@ -344,7 +373,9 @@ class Forecaster(BaseEstimator):
         rows = []
         for part in parts:
             past = windows.batch(part).past.to(device)
-            rows.append(torch.stack([network.to(device)(past).double() for network in self.networks_]).mean(0).cpu())
+            rows.append(
+                torch.stack([network.to(device)(past).double() for network in self.networks_]).mean(0).cpu()
+            )
         return self._in_units(torch.cat(rows).numpy())
 
     def _in_units(self, scaled: NDArray[Any]) -> NDArray[np.float64]:
@@ -361,7 +392,7 @@ class Forecaster(BaseEstimator):
 
     def _frame(
         self,
-        kind: str,
+        kind: Literal["pandas", "polars"],
         origins: NDArray[Any],
         times: NDArray[Any],
         mean: NDArray[np.float64],

@@ -37,7 +37,10 @@ def load(folder: str | Path, device: str = "auto") -> Forecaster:
         raise RunFolderError(str(folder), "a run folder", "no such folder", "Check the path.")
     if not (place / "config.json").is_file() or not (place / "model.safetensors").is_file():
         raise RunFolderError(
-            str(folder), "config.json and model.safetensors", "a folder without them", "Name a finished run's folder."
+            str(folder),
+            "config.json and model.safetensors",
+            "a folder without them",
+            "Name a finished run's folder.",
         )
     try:
         config = json.loads((place / "config.json").read_text("utf-8"))
@@ -91,7 +94,9 @@ def save_forecaster(forecaster: Forecaster, folder: Path) -> None:
     for number, network in enumerate(forecaster.networks_):
         for name, tensor in network.state_dict().items():
             tensors[f"member.{number}.{name}"] = tensor.cpu().numpy()
-    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, folder / "model.safetensors")
+    save_file(
+        {name: np.ascontiguousarray(array) for name, array in tensors.items()}, folder / "model.safetensors"
+    )
     (folder / "config.json").write_text(json.dumps(config, indent=1, allow_nan=False) + "\n", "utf-8")
     write_lines(folder / "history.jsonl", forecaster.run_.history)
     write_lines(folder / "timing.jsonl", forecaster.run_.timing)
@@ -107,7 +112,11 @@ def _read_forecaster(config: dict[str, Any], tensors: dict[str, Any], place: Pat
     training = config["training"]
     forecaster = Forecaster(**parameters, training=None if training is None else Training(**training))
     forecaster.check_options()
-    forecaster.target_, forecaster.time_, forecaster.series_ = config["target"], config["time"], config["series"]
+    forecaster.target_, forecaster.time_, forecaster.series_ = (
+        config["target"],
+        config["time"],
+        config["series"],
+    )
     forecaster.kind_, forecaster.model_, forecaster.notes_ = config["kind"], config["model"], config["notes"]
     forecaster.season_, forecaster.lag_ = config["season"], config["lag"]
     forecaster.input_steps_ = config["input_steps"]
@@ -147,4 +156,6 @@ def _read_network(forecaster: Forecaster, tensors: dict[str, Any], prefix: str) 
 
 def _damaged(place: Path, error: Exception) -> RunFolderError:
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
-    return RunFolderError(str(place), "a run folder of unrolled", f"a damaged or foreign one ({reason})", "Make it anew.")
+    return RunFolderError(
+        str(place), "a run folder of unrolled", f"a damaged or foreign one ({reason})", "Make it anew."
+    )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Backtest", "score", "verdict"]
 
-TIE = 0.995    # a model must lie below this share of the best baseline's error to be called better
+TIE = 0.995  # a model must lie below this share of the best baseline's error to be called better
 NAMES = {"naive": "naive (last value)", "seasonal_naive": "seasonal naive", "linear": "linear (ridge)"}
 
 
@@ -27,7 +27,9 @@ class Backtest:
     scores: dict[str, Any]
 
 
-def score(actual: NDArray[np.float64], forecast: NDArray[np.float64], counted: NDArray[np.bool_]) -> dict[str, Any]:
+def score(
+    actual: NDArray[np.float64], forecast: NDArray[np.float64], counted: NDArray[np.bool_]
+) -> dict[str, Any]:
     """Return the errors of forecasts over the values that are `counted`.
 
     Args:
@@ -56,7 +58,8 @@ def verdict(scores: Mapping[str, Any]) -> tuple[bool, str]:
     """Say whether the model beats every baseline, in one sentence.
 
     >>> verdict({"model": {"mae": 1.0}, "baselines": {"naive": {"mae": 2.0}, "linear": {"mae": 1.6}}})
-    (True, 'The model beats every baseline: its mean absolute error lies 38 % below that of linear (ridge), the best of them.')
+    (True, 'The model beats every baseline: its mean absolute error lies 38 % below that of linear (ridge), the
+    best of them.')
     """
     mae = scores["model"]["mae"]
     errors = {NAMES.get(name, name): values["mae"] for name, values in scores["baselines"].items()}

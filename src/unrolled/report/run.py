@@ -73,13 +73,16 @@ def run_forecast(
     if len(table) < needed:
         raise DataError(
             f"column {table.columns[0]!r}",
-            f"at least {needed:,} rows for a window of {shortest} steps, a horizon of {horizon} and {test_size:.0%} held out",
+            f"at least {needed:,} rows for a window of {shortest} steps, a horizon of {horizon} "
+            f"and {test_size:.0%} held out",
             f"{len(table):,}",
             "Give more rows, or shorten the horizon.",
         )
     first = len(table) - test_rows
     kept = table[:first]
-    say(f"Training on {len(kept):,} rows up to {show_time(kept.times[-1])}; the last {test_rows:,} are held out.")
+    say(
+        f"Training on {len(kept):,} rows up to {show_time(kept.times[-1])}; the last {test_rows:,} are held out."
+    )
     forecaster.fit(kept)
     trained = time.perf_counter()
     backtest = forecaster.backtest(table, first_origin=table.times[first - 1])
@@ -118,7 +121,9 @@ def _to_pandas(frame: Any) -> Any:
     return nw.from_native(frame).to_pandas()
 
 
-def _settings(forecaster: Forecaster, table: Table, test_size: float, seconds: dict[str, float]) -> dict[str, str]:
+def _settings(
+    forecaster: Forecaster, table: Table, test_size: float, seconds: dict[str, float]
+) -> dict[str, str]:
     import torch
 
     parameters = sum(parameter.numel() for parameter in forecaster.networks_[0].parameters())

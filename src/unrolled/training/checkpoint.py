@@ -10,7 +10,7 @@ from unrolled.errors import RunFolderError
 
 __all__ = ["whole_folder"]
 
-UNFINISHED = "UNFINISHED"    # marks a folder in which a run was at work: ours to delete
+UNFINISHED = "UNFINISHED"  # marks a folder in which a run was at work: ours to delete
 
 
 @contextmanager
@@ -38,13 +38,16 @@ def whole_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
     partial, old = out.with_name(out.name + ".partial"), out.with_name(out.name + ".old")
     _check_free(out, overwrite)
     try:
-        if old.exists():    # killed between the two renames below: put it back, or finish deleting it
+        if old.exists():  # killed between the two renames below: put it back, or finish deleting it
             shutil.rmtree(old) if out.exists() else old.rename(out)
             _check_free(out, overwrite)
         if partial.exists():
             if not (partial / UNFINISHED).exists():
                 raise RunFolderError(
-                    str(partial), "no such folder", "one that no run has left", "Move it away, or choose another --out."
+                    str(partial),
+                    "no such folder",
+                    "one that no run has left",
+                    "Move it away, or choose another --out.",
                 )
             shutil.rmtree(partial)
         partial.mkdir(parents=True)
@@ -62,7 +65,10 @@ def whole_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise RunFolderError(
-            str(out), "a place that can be written", _reason(error), "Make room, or choose another folder with --out."
+            str(out),
+            "a place that can be written",
+            _reason(error),
+            "Make room, or choose another folder with --out.",
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -75,7 +81,10 @@ def _check_free(out: Path, overwrite: bool) -> None:
         raise RunFolderError(str(out), "a new folder", "something that is not a run", "Choose another --out.")
     if not overwrite:
         raise RunFolderError(
-            str(out), "a new folder", "one that already holds a run", "Choose another --out, or pass --overwrite."
+            str(out),
+            "a new folder",
+            "one that already holds a run",
+            "Choose another --out, or pass --overwrite.",
         )
 
 

@@ -60,7 +60,9 @@ class Training:
             ("loss", tuple(LOSSES)), ("optimizer", ("sgd", "adam", "adamw")), ("schedule", ("constant", "one-cycle"))
         ):  # fmt: skip
             if getattr(self, name) not in choices:
-                raise OptionError("Training", f"{name} one of {', '.join(choices)}", repr(getattr(self, name)))
+                raise OptionError(
+                    "Training", f"{name} one of {', '.join(choices)}", repr(getattr(self, name))
+                )
         for name in ("epochs", "batch_size", "members"):
             if getattr(self, name) < 1:
                 raise OptionError("Training", f"{name} of at least 1", str(getattr(self, name)))
@@ -114,12 +116,16 @@ def fit(
     """
     training = training or Training()
     if not len(train):
-        raise OptionError("fit", "at least one training window", "none", "Give more rows, or shorten the window.")
+        raise OptionError(
+            "fit", "at least one training window", "none", "Give more rows, or shorten the window."
+        )
     if isinstance(network, nn.Module):
         if training.members > 1:
-            raise OptionError("fit", "a function that makes a network", "a module", "Pass lambda: Network(...).")
+            raise OptionError(
+                "fit", "a function that makes a network", "a module", "Pass lambda: Network(...)."
+            )
         module = network
-        network = lambda: module    # noqa: E731
+        network = lambda: module  # noqa: E731
     run = TrainingRun([])
     interrupted = False
     with _repeatable(), show_progress(training.members * training.epochs, progress) as report:
@@ -226,7 +232,9 @@ class _Member:
             self.optimizer.zero_grad()
             loss = self._loss(self.train, index)
             loss.backward()
-            norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.training.clip_norm or float("inf"))
+            norm = nn.utils.clip_grad_norm_(
+                self.network.parameters(), self.training.clip_norm or float("inf")
+            )
             value = loss.item()
             if not (np.isfinite(value) and bool(torch.isfinite(norm))):
                 rate = self.optimizer.param_groups[0]["lr"]
