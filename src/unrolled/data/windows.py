@@ -40,10 +40,11 @@ class Batch:
 
     def to(self, device: "torch.device | str") -> "Batch":
         """Return the batch on `device`."""
-        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Batch(
-            **{name: None if tensor is None else tensor.to(device) for name, tensor in tensors.items()}
-        )
+        moved: dict[str, Any] = {}
+        for field in fields(self):
+            tensor = getattr(self, field.name)
+            moved[field.name] = None if tensor is None else tensor.to(device)
+        return Batch(**moved)
 
 
 @dataclass(frozen=True)
