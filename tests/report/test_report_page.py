@@ -90,7 +90,7 @@ def test_hostile_text_stays_text_wherever_it_may_come_in(make_page, make_scores)
             target=HOSTILE,
             unit_note=HOSTILE,
             scores=hostile,
-            settings={HOSTILE: HOSTILE},
+            settings={HOSTILE: HOSTILE, "Seed": "0"},
             notes=[HOSTILE],
             verdict=HOSTILE,
             command=HOSTILE,
@@ -133,7 +133,7 @@ def test_every_plot_says_in_words_what_it_shows(make_page):
     assert labels[0].startswith(
         "Forecast of rail for the 14 days from 2019-10-28 to 2019-11-10: the mean goes"
     )
-    assert "The 95 % interval lies between 549,919 and 745,580." in labels[0]
+    assert "The 95 % interval lies between 545,919 and 745,580." in labels[0]
     assert labels[0].endswith("3 of these are filled gaps.")
     assert "the model goes from 7,200 to 10,800, naive from 15,500 to 46,500" in labels[1]
     assert labels[2].startswith("Training of 2 members over up to 25 epochs. Best epochs: 20 and 21")
@@ -231,12 +231,13 @@ def test_no_baselines_and_scarce_scores(make_page):
 
 def test_integer_times_and_negative_values(make_page, make_forecast):
     times = np.arange(-100, 200)
-    html = render(
-        make_page(times=times, values=-np.linspace(1, 2, 300), forecast=make_forecast(times), unit_note="")
-    )
+    forecast = make_forecast(times)
+    forecast.iloc[:, 5:] /= -1e6
+    html = render(make_page(times=times, values=-np.linspace(1, 2, 300), forecast=forecast))
     assert "14 steps" in html
     assert "for the 14 steps from 200 to 213" in html
-    assert "the history, between −2.000 and −1.736" in html
+    assert "the history, between −2.00 and −1.74." in html
+    assert '<td class="mean">−0.63</td>' in html
 
 
 def test_a_model_without_epochs_has_no_training_curve(make_page):
