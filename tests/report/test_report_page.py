@@ -150,7 +150,9 @@ def test_same_page_same_bytes_whatever_the_users_matplotlib_settings(make_page):
     import matplotlib
 
     first = render(make_page())
-    with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30, "svg.fonttype": "path"}):
+    with matplotlib.rc_context(
+        {"figure.constrained_layout.h_pad": 0.5, "axes.xmargin": 0.3, "lines.markeredgewidth": 3}
+    ):
         second = render(make_page())
     assert first == second
     # another process has another hash seed and another clock
@@ -232,12 +234,12 @@ def test_no_baselines_and_scarce_scores(make_page):
 def test_integer_times_and_negative_values(make_page, make_forecast):
     times = np.arange(-100, 200)
     forecast = make_forecast(times)
-    forecast.iloc[:, 5:] /= -1e6
-    html = render(make_page(times=times, values=-np.linspace(1, 2, 300), forecast=forecast))
+    forecast.iloc[:, 5:] -= 1_000_000
+    html = render(make_page(times=times, values=-np.linspace(400_000, 300_000, 300), forecast=forecast))
     assert "14 steps" in html
     assert "for the 14 steps from 200 to 213" in html
-    assert "the history, between −2.00 and −1.74." in html
-    assert '<td class="mean">−0.63</td>' in html
+    assert "the history, between −326,421 and −300,000." in html
+    assert '<td class="mean">−373,455</td>' in html
 
 
 def test_a_model_without_epochs_has_no_training_curve(make_page):
@@ -287,6 +289,7 @@ def test_long_history_makes_a_small_page(make_page, make_forecast, make_scores):
         )
     )
     assert "100,000" in html
+    assert "the last 480 hours of the history" in html
     assert len(html.encode()) < 400_000
 
 
