@@ -90,7 +90,7 @@ def test_hostile_text_stays_text_wherever_it_may_come_in(make_page, make_scores)
             target=HOSTILE,
             unit_note=HOSTILE,
             scores=hostile,
-            settings={HOSTILE: HOSTILE},
+            settings={HOSTILE: HOSTILE, "Seed": "0"},
             notes=[HOSTILE],
             verdict=HOSTILE,
             command=HOSTILE,
@@ -133,7 +133,7 @@ def test_every_plot_says_in_words_what_it_shows(make_page):
     assert labels[0].startswith(
         "Forecast of rail for the 14 days from 2019-10-28 to 2019-11-10: the mean goes"
     )
-    assert "The 95 % interval lies between 549,919 and 745,580." in labels[0]
+    assert "The 95 % interval lies between 545,919 and 745,580." in labels[0]
     assert labels[0].endswith("3 of these are filled gaps.")
     assert "the model goes from 7,200 to 10,800, naive from 15,500 to 46,500" in labels[1]
     assert labels[2].startswith("Training of 2 members over up to 25 epochs. Best epochs: 20 and 21")
@@ -150,7 +150,9 @@ def test_same_page_same_bytes_whatever_the_users_matplotlib_settings(make_page):
     import matplotlib
 
     first = render(make_page())
-    with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30, "svg.fonttype": "path"}):
+    with matplotlib.rc_context(
+        {"figure.constrained_layout.h_pad": 0.5, "axes.xmargin": 0.3, "lines.markeredgewidth": 3}
+    ):
         second = render(make_page())
     assert first == second
     # another process has another hash seed and another clock
@@ -231,12 +233,13 @@ def test_no_baselines_and_scarce_scores(make_page):
 
 def test_integer_times_and_negative_values(make_page, make_forecast):
     times = np.arange(-100, 200)
-    html = render(
-        make_page(times=times, values=-np.linspace(1, 2, 300), forecast=make_forecast(times), unit_note="")
-    )
+    forecast = make_forecast(times)
+    forecast.iloc[:, 5:] -= 1_000_000
+    html = render(make_page(times=times, values=-np.linspace(400_000, 300_000, 300), forecast=forecast))
     assert "14 steps" in html
     assert "for the 14 steps from 200 to 213" in html
-    assert "the history, between −2.000 and −1.736" in html
+    assert "the history, between −326,421 and −300,000." in html
+    assert '<td class="mean">−373,455</td>' in html
 
 
 def test_a_model_without_epochs_has_no_training_curve(make_page):
@@ -286,6 +289,7 @@ def test_long_history_makes_a_small_page(make_page, make_forecast, make_scores):
         )
     )
     assert "100,000" in html
+    assert "the last 480 hours of the history" in html
     assert len(html.encode()) < 400_000
 
 

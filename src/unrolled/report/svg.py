@@ -46,6 +46,7 @@ def figure_to_svg(figure: Figure, *, prefix: str, label: str, css_class: str) ->
     (True, False)
     """
     root = ElementTree.fromstring(_draw(figure, prefix))
+    # metadata holds the date of drawing; the style sheet would hold for the whole page
     for parent in list(root.iter()):
         for child in list(parent):
             if _local(child.tag) in ("metadata", "style"):
@@ -72,7 +73,7 @@ def _draw(figure: Figure, salt: str) -> bytes:
     figure.patch.set_visible(False)
     target = BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
-        figure.savefig(target, format="svg", metadata={"Date": None})
+        figure.savefig(target, format="svg")
     return target.getvalue()
 
 
