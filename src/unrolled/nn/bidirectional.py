@@ -27,9 +27,9 @@ class Bidirectional(nn.Module):
         OptionError: `layer` is not a recurrent layer or goes backwards, an unknown merge_mode, or no fresh
             weights for a cell without `reset_parameters`.
 
-    Outputs of each step stand in the order of x. The call is that of the layer, with the states of both:
-    first those of the forward layer, then those of the backward layer. (Schuster and Paliwal 1997; Keras'
-    semantics.)
+    Outputs of each step stand in the order of x, and are zero (not the last output) where a mask skips a
+    step. The call is that of the layer, with the states of both: first those of the forward layer, then those
+    of the backward layer. (Schuster and Paliwal 1997; Keras' semantics.)
 
     >>> from unrolled.nn import LSTM
     >>> layer = Bidirectional(LSTM(8, 4, return_sequences=True, return_state=True))
@@ -70,6 +70,8 @@ class Bidirectional(nn.Module):
         back, *more = back if self.forward_layer.return_state else (back,)
         if self.forward_layer.return_sequences:
             back = back.flip(-2)
+            if mask is not None:
+                ahead, back = (y.masked_fill(~mask[..., None], 0) for y in (ahead, back))
         states += more
         if self.merge_mode is None:
             return ahead, back, *states
