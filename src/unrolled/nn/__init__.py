@@ -17,6 +17,8 @@ from unrolled.nn.convolution import (
     GlobalMaxPooling1D,
     MaxPooling1D,
 )
+from unrolled.nn.drawing import draw_cell
+from unrolled.nn.inspect import gradient_flow, plot_gradient_flow, summary
 from unrolled.nn.recurrent import GRU, LSTM, RNN, SimpleRNN
 from unrolled.nn.weights import from_keras, from_onnx, from_torch, to_keras, to_onnx, to_torch
 
@@ -36,10 +38,14 @@ __all__ = [
     "RepeatVector",
     "SimpleRNN",
     "SimpleRNNCell",
+    "draw_cell",
     "from_keras",
     "from_onnx",
     "from_torch",
+    "gradient_flow",
     "lengths_to_mask",
+    "plot_gradient_flow",
+    "summary",
     "to_keras",
     "to_onnx",
     "to_torch",
