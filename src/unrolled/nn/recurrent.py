@@ -16,7 +16,7 @@ from unrolled.nn.validation import check_finite, check_input, check_mask, check_
 __all__ = ["GRU", "LSTM", "RNN", "SimpleRNN"]
 
 
-class _OverTime(nn.Module):
+class OverTime(nn.Module):
     """What every recurrent layer has: what it returns, its direction, and a state kept between calls."""
 
     state: tuple[Tensor, ...] | None
@@ -48,7 +48,7 @@ class _OverTime(nn.Module):
         return (y, *state) if self.return_state else y
 
 
-class _Layer(_OverTime, RecurrentWeights):
+class _Layer(OverTime, RecurrentWeights):
     """SimpleRNN, LSTM and GRU, which differ in their kind."""
 
     implementation: str | None = None
@@ -256,7 +256,7 @@ class GRU(_Layer):
         self.make_weights(input_size, units, activation, use_bias, layer_norm)
 
 
-class RNN(_OverTime):
+class RNN(OverTime):
     """Any cell over a sequence: `cell(x(t), state) -> (y(t), state)`, step by step.
 
     Args:

@@ -1,0 +1,172 @@
+"""torch.nn.RNN, LSTM and GRU on our recurrences, in place: `accelerate`."""
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from unrolled.kernels import dispatch
+from unrolled.kernels.recurrence import Cell, Recurrence
+from unrolled.nn.basic import lengths_to_mask
+
+__all__ = ["GRU", "LSTM", "RNN", "accelerate"]
+
+logger = logging.getLogger("unrolled")
+
+
+def accelerate(module: nn.Module) -> nn.Module:
+    """Swap every torch.nn.RNN, LSTM and GRU in `module` for a drop-in on our recurrences, in place.
+
+    Args:
+        module: any model, or such a layer itself.
+
+    Returns:
+        `module`, each of those layers now a drop-in: the same object with the same parameters, keys in
+        `state_dict`, hooks, call and results. `isinstance(layer, torch.nn.LSTM)` stays true.
+
+    Subclasses and layers with `proj_size` are left alone; the logger "unrolled" says so.
+
+    >>> model = nn.Sequential(nn.LSTM(3, 4, num_layers=2, bidirectional=True))
+    >>> type(accelerate(model)[0]).__module__
+    'unrolled.nn.dropin'
+    """
+    for name, layer in module.named_modules():
+        if not isinstance(layer, nn.RNN | nn.LSTM | nn.GRU) or isinstance(layer, _DropIn):
+            continue
+        swap = {nn.RNN: RNN, nn.LSTM: LSTM, nn.GRU: GRU}.get(type(layer))
+        what = f"accelerate: {name or 'the module'} ({type(layer).__name__}) is left alone"
+        if swap is None:
+            logger.info("%s: it is a subclass, whose forward may differ", what)
+        elif layer.proj_size:
+            logger.info("%s: proj_size=%d is not ours", what, layer.proj_size)
+        else:
+            layer.__class__ = swap
+    return module
+
+
+class _DropIn(nn.RNNBase):
+    """The forward of torch.nn.RNN, LSTM and GRU, layer by layer and direction by direction on ours."""
+
+    kind: Cell
+    implementation: str | None = None
+
+    def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
+        """As torch's: (output, h_n), or (output, (h_n, c_n)) of an LSTM."""
+        x, lengths, mask = self._batch_first(input)
+        one = isinstance(input, Tensor) and input.dim() == 2
+        states = self._states(input, hx, x, one)
+        last = []
+        for depth in range(self.num_layers):
+            outputs = []
+            for direction in range(2 if self.bidirectional else 1):
+                k = depth * (2 if self.bidirectional else 1) + direction
+                r = self._recurrence(x, tuple(s[k] for s in states), mask, depth, direction)
+                y, state = dispatch.run(r, self.implementation)
+                outputs.append(y.flip(1) if direction else y)
+                last.append(state)
+            x = torch.cat(outputs, -1) if self.bidirectional else outputs[0]
+            if self.training and self.dropout and depth < self.num_layers - 1:
+                x = self._dropout(x, lengths)
+        finals = [torch.stack(parts) for parts in zip(*last, strict=True)]
+        output: Tensor | PackedSequence
+        if isinstance(input, PackedSequence):
+            assert lengths is not None
+            data = pack_padded_sequence(x, lengths, batch_first=True).data
+            output = PackedSequence(data, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
+            finals = [self.permute_hidden(s, input.unsorted_indices) for s in finals]
+        else:
+            output = x[0] if one else x if self.batch_first else x.transpose(0, 1)
+            finals = [s[:, 0] for s in finals] if one else finals
+        return output, tuple(finals) if self.kind == "lstm" else finals[0]
+
+    def recurrence(self, x: Any, initial_state: Any = None, mask: Tensor | None = None) -> Recurrence:
+        """The first layer's call, as the kernels take it: for `explain`. A PackedSequence brings its mask."""
+        padded, _, mask = self._batch_first(x)
+        states = self._states(x, initial_state, padded, isinstance(x, Tensor) and x.dim() == 2)
+        return self._recurrence(padded, tuple(s[0] for s in states), mask, 0, 0)
+
+    def _batch_first(self, input: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The input batch first; of a PackedSequence also its lengths, and a mask if they differ."""
+        if isinstance(input, PackedSequence):
+            self.check_input(input.data, input.batch_sizes)
+            # Without its indices, padding leaves the sequences in the order by length in which they are
+            # packed.
+            x, lengths = pad_packed_sequence(PackedSequence(input.data, input.batch_sizes), batch_first=True)
+            ragged = bool(lengths.min() < x.shape[1])
+            return x, lengths, lengths_to_mask(lengths.to(x.device), x.shape[1]) if ragged else None
+        if input.dim() not in (2, 3):
+            where = type(self).__name__
+            raise ValueError(f"{where}: Expected input to be 2D or 3D, got {input.dim()}D instead")
+        x = input[None] if input.dim() == 2 else input if self.batch_first else input.transpose(0, 1)
+        self.check_input(x, None)
+        return x, None, None
+
+    def _states(self, input: Any, hx: Any, x: Tensor, one: bool) -> list[Tensor]:
+        """The initial states, (layers · directions, batch, units) each, in the order of the batch in x."""
+        directions = 2 if self.bidirectional else 1
+        shape = (self.num_layers * directions, len(x), self.hidden_size)
+        count = 2 if self.kind == "lstm" else 1
+        if hx is None:
+            return [x.new_zeros(shape) for _ in range(count)]
+        given = list(hx) if self.kind == "lstm" else [hx]
+        if one:
+            given = [s[:, None] if s.dim() == 2 else s for s in given]
+        for s in given:
+            self.check_hidden_size(s, shape)
+        if isinstance(input, PackedSequence):
+            given = [self.permute_hidden(s, input.sorted_indices) for s in given]
+        return given
+
+    def _recurrence(
+        self, x: Tensor, state: tuple[Tensor, ...], mask: Tensor | None, depth: int, direction: int
+    ) -> Recurrence:
+        suffix = f"_l{depth}{'_reverse' if direction else ''}"
+        bias, bias_hh = None, None
+        if self.bias:
+            bias, bias_hh = getattr(self, "bias_ih" + suffix), getattr(self, "bias_hh" + suffix)
+            if self.kind != "gru":
+                bias, bias_hh = bias + bias_hh, None
+        return Recurrence(
+            cell=self.kind,
+            x=x,
+            state=state,
+            weight_ih=getattr(self, "weight_ih" + suffix),
+            weight_hh=getattr(self, "weight_hh" + suffix),
+            bias=bias,
+            bias_hh=bias_hh,
+            mask=mask,
+            activation="relu" if self.mode == "RNN_RELU" else "tanh",
+            reverse=direction == 1,
+        )
+
+    def _dropout(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """Dropout between layers, in torch's layout in memory: one seed drops the same elements."""
+        if lengths is None:
+            return F.dropout(x.transpose(0, 1).contiguous(), self.dropout).transpose(0, 1)
+        data, sizes, *_ = pack_padded_sequence(x, lengths, batch_first=True)
+        return pad_packed_sequence(PackedSequence(F.dropout(data, self.dropout), sizes), batch_first=True)[0]
+
+
+class RNN(_DropIn, nn.RNN):
+    """torch.nn.RNN on our recurrence."""
+
+    kind = "simple_rnn"
+
+
+class LSTM(_DropIn, nn.LSTM):
+    """torch.nn.LSTM on our recurrence."""
+
+    kind = "lstm"
+
+    def permute_hidden(self, hx: Any, permutation: Tensor | None) -> Any:
+        """One state in another order of the batch (torch's own LSTM takes both at once)."""
+        return nn.RNNBase.permute_hidden(self, hx, permutation)
+
+
+class GRU(_DropIn, nn.GRU):
+    """torch.nn.GRU on our recurrence."""
+
+    kind = "gru"
