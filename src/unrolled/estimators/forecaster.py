@@ -61,7 +61,7 @@ class Forecaster(BaseEstimator):
 
     >>> import numpy as np, pandas as pd
     >>> days = pd.date_range("2020-01-01", periods=120)
-    >>> sales = pd.DataFrame({"ds": days, "y": 10 + days.dayofweek + 0.1 * np.arange(120)})
+    >>> sales = pd.DataFrame({"ds": days, "y": 10 + days.day_of_week + 0.1 * np.arange(120)})
     >>> forecaster = Forecaster(3, model="linear").fit(sales)
     >>> forecaster.predict()[["time", "step", "mean"]].round(1)
             time  step  mean
