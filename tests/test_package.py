@@ -33,7 +33,9 @@ def imported(path):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: import absolutely"
-            names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "unrolled" else []
+            names = (
+                [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "unrolled" else []
+            )
             names += [node.module]
         else:
             continue
@@ -49,7 +51,7 @@ def test_imports_point_one_way(path):
         return
     assert room == "data" or room in ORDER, f"{room} is not a room of the house"
     for other in imported(path):
-        if other.startswith("__"):    # the version
+        if other.startswith("__"):  # the version
             continue
         if room == "data":
             assert other in DATA_SEES, f"{path.name}: data must not see {other}"
@@ -82,10 +84,12 @@ def test_top_level_names():
         assert getattr(ur, name) is not None
     assert set(ur.__all__) <= set(dir(ur))
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
-        ur.Nothing    # noqa: B018
+        ur.Nothing  # noqa: B018
 
 
-@pytest.mark.parametrize("command", ["import unrolled", "import unrolled.cli", "from unrolled.cli import _run; _run(['--help'])"])
+@pytest.mark.parametrize(
+    "command", ["import unrolled", "import unrolled.cli", "from unrolled.cli import _run; _run(['--help'])"]
+)
 def test_nothing_heavy_is_imported_early(command):
     script = f"{command}\nimport sys\nprint([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -171,8 +171,6 @@ def main() -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    import click
-
     command = typer.main.get_command(app)
     logger = logging.getLogger("unrolled")
     logger.handlers, logger.propagate = [_Notes(logging.WARNING)], False
@@ -181,15 +179,15 @@ def _run(arguments: list[str]) -> int:
     except UnrolledError as error:
         _say(f"error: {error}")
         return error.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        _say(error.format_message())
-        return 2
-    except click.ClickException as error:
-        _say(f"error: {error.format_message()} See unrolled --help.")
-        return 2
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         _say("interrupted")
         return 130
+    except Exception as error:
+        words = getattr(error, "format_message", None)  # a usage error of click, or of the click inside typer
+        if words is None:
+            raise
+        _say(words() if words().startswith("Usage") else f"error: {words()} See unrolled --help.")
+        return 2
     return 0
 
 
@@ -229,7 +227,7 @@ def _forecast_table(
         )
     _show_scores(run)
     _show_forecast(run.forecast, forecaster.levels)
-    _say(f"{run.verdict}\n")
+    _say_wrapped(f"{run.verdict}\n")
     _say(f"Report: {out / 'report.html'}")
     if as_json:
         _print_json(
@@ -314,6 +312,19 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
+def _say_wrapped(text: str) -> None:
+    import shutil
+    import textwrap
+
+    width = shutil.get_terminal_size().columns
+    _say(
+        "\n".join(
+            textwrap.fill(line, width, subsequent_indent="  " if line.startswith("•") else "")
+            for line in text.split("\n")
+        )
+    )
+
+
 def _console() -> Any:
     from rich.console import Console
 
@@ -324,4 +335,4 @@ class _Notes(logging.Handler):
     """What the package logs, as lines of ours."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _say(f"• {record.getMessage()}")
+        _say_wrapped(f"• {record.getMessage()}")

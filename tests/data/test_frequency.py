@@ -55,11 +55,20 @@ def test_a_trading_calendar_with_holidays_is_business_days():
     frequency = infer_frequency(stamps(trading_days()))
     assert frequency.label == "business days (Mon–Fri)"
     friday = np.datetime64("2020-02-28")
-    assert pd.DatetimeIndex(frequency.after(friday, 6)).strftime("%a").tolist() == ["Mon", "Tue", "Wed", "Thu", "Fri", "Mon"]
+    assert pd.DatetimeIndex(frequency.after(friday, 6)).strftime("%a").tolist() == [
+        "Mon",
+        "Tue",
+        "Wed",
+        "Thu",
+        "Fri",
+        "Mon",
+    ]
 
 
 def test_trading_hours():
-    index = pd.DatetimeIndex([day + pd.Timedelta(hours=hour) for day in trading_days() for hour in range(10, 17)])
+    index = pd.DatetimeIndex(
+        [day + pd.Timedelta(hours=hour) for day in trading_days() for hour in range(10, 17)]
+    )
     frequency = infer_frequency(stamps(index))
     assert frequency.seasons == (7, 35)
     after = pd.DatetimeIndex(frequency.after(np.datetime64("2020-02-28T15:00"), 3))
@@ -71,11 +80,20 @@ def test_a_sunday_to_thursday_week():
     days = days[~days.day_of_week.isin([4, 5])]
     frequency = infer_frequency(stamps(days))
     assert frequency.label == "Mon, Tue, Wed, Thu, Sun"
-    assert pd.DatetimeIndex(frequency.after(np.datetime64("2020-02-27"), 2)).strftime("%a").tolist() == ["Sun", "Mon"]
+    assert pd.DatetimeIndex(frequency.after(np.datetime64("2020-02-27"), 2)).strftime("%a").tolist() == [
+        "Sun",
+        "Mon",
+    ]
 
 
 def test_month_ends_survive_short_months():
-    frequency = infer_frequency(stamps(pd.DatetimeIndex([f"2021-{m:02}-{d}" for m, d in zip(range(1, 8), (30, 28, 30, 30, 30, 30, 30), strict=True)])))
+    frequency = infer_frequency(
+        stamps(
+            pd.DatetimeIndex(
+                [f"2021-{m:02}-{d}" for m, d in zip(range(1, 8), (30, 28, 30, 30, 30, 30, 30), strict=True)]
+            )
+        )
+    )
     assert frequency.anchor == "30"
     assert frequency.after(np.datetime64("2023-01-30"), 2).astype("datetime64[D]").tolist() == [
         np.datetime64("2023-02-28").item(), np.datetime64("2023-03-30").item()]  # fmt: skip

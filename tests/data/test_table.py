@@ -20,7 +20,10 @@ def write(path, text, encoding="utf-8"):
 
 def lines(dates, values=None, separator=",", header=("day", "sold")):
     values = values if values is not None else [f"{1.5 * n}" for n in range(len(dates))]
-    rows = [separator.join(header), *(f"{date}{separator}{value}" for date, value in zip(dates, values, strict=True))]
+    rows = [
+        separator.join(header),
+        *(f"{date}{separator}{value}" for date, value in zip(dates, values, strict=True)),
+    ]
     return "\n".join(rows) + "\n"
 
 
@@ -31,7 +34,9 @@ def lines(dates, values=None, separator=",", header=("day", "sold")):
      "%Y%m%d", "%d %b %Y", "%Y/%m/%d"],
 )  # fmt: skip
 def test_separators_and_dates(tmp_path, separator, form):
-    table = read_table(write(tmp_path / "t.csv", lines(DAYS.strftime(form), separator=separator)), target="sold")
+    table = read_table(
+        write(tmp_path / "t.csv", lines(DAYS.strftime(form), separator=separator)), target="sold"
+    )
     assert (table.times == DAYS.to_numpy().astype("datetime64[us]")).all()
     assert table.values[:, 0].tolist() == [1.5 * n for n in range(40)]
     assert (table.time, table.frequency.label) == ("day", "daily")
@@ -49,7 +54,9 @@ def test_month_first_unless_impossible(tmp_path):
 def test_latin_1_and_a_byte_order_mark(tmp_path):
     text = lines(DAYS.strftime("%Y-%m-%d"), header=("Tag", "Verkäufe"))
     for encoding in ("latin-1", "utf-8", "utf-8-sig"):
-        assert read_table(write(tmp_path / "t.csv", text, encoding), target="Verkäufe").columns == ("Verkäufe",)
+        assert read_table(write(tmp_path / "t.csv", text, encoding), target="Verkäufe").columns == (
+            "Verkäufe",
+        )
 
 
 def test_numbers_as_people_write_them(tmp_path):
@@ -106,7 +113,9 @@ def test_order_and_duplicates_are_mended_and_said(caplog):
 
 def test_one_time_with_two_values_is_refused():
     frame = pd.DataFrame({"ds": [*DAYS, DAYS[4]], "y": [*range(40), 99]})
-    with pytest.raises(DataError, match=r"one row for each time, got 2020-01-29 with different values \(4 and 99\)"):
+    with pytest.raises(
+        DataError, match=r"one row for each time, got 2020-01-29 with different values \(4 and 99\)"
+    ):
         read_table(frame)
 
 
@@ -119,7 +128,9 @@ def test_gaps_are_filled_by_lines_and_flagged(to_frame):
     table = read_table(to_frame(kept))
     assert table.values[:, 0].tolist() == pytest.approx(list(range(40)))
     assert np.flatnonzero(~table.observed[:, 0]).tolist() == [7, 8, 20, 21, 22]
-    assert "Filled 2 gaps, 5 steps of 40 (the longest 3 steps, from 2020-02-14 to 2020-02-16)" in table.notes[0]
+    assert (
+        "Filled 2 gaps, 5 steps of 40 (the longest 3 steps, from 2020-02-14 to 2020-02-16)" in table.notes[0]
+    )
     assert list(table.to_frame()["observed"]) == table.observed[:, 0].tolist()
     with pytest.raises(DataError, match="no gaps .* got 2 gaps, 5 steps of 40"):
         read_table(to_frame(kept), gaps="refuse")
@@ -220,7 +231,9 @@ def test_newer_rows_replace_and_follow():
     joined = old.followed_by(newer)
     assert joined.values[:, 0].tolist() == [*range(28), *range(100, 112)]
     assert (joined.times == DAYS.to_numpy().astype("datetime64[us]")).all()
-    with pytest.raises(DataError, match="rows from 2020-02-24 on, where the known data end, got rows from 2020-02-27 on"):
+    with pytest.raises(
+        DataError, match="rows from 2020-02-24 on, where the known data end, got rows from 2020-02-27 on"
+    ):
         old.followed_by(newer[5:])
 
 
@@ -239,7 +252,10 @@ def test_ridership_is_found_checked_or_missed(tmp_path, monkeypatch, ridership_c
     assert len(frame) == 7701
     table = read_table(ridership_csv, target="rail_boardings", time="service_date")
     assert len(table) == 7639
-    assert any("62 exact duplicate rows (2011-10-01 to 2011-10-31, 2014-07-01 to 2014-07-31)" in note for note in table.notes)
+    assert any(
+        "62 exact duplicate rows (2011-10-01 to 2011-10-31, 2014-07-01 to 2014-07-31)" in note
+        for note in table.notes
+    )
     monkeypatch.setenv("UNROLLED_DATA", str(tmp_path))
     monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / name)
     monkeypatch.setattr("unrolled.data.datasets.GERON", "http://localhost:9")
@@ -248,5 +264,5 @@ def test_ridership_is_found_checked_or_missed(tmp_path, monkeypatch, ridership_c
     monkeypatch.setattr("unrolled.data.datasets.GERON", SHARED.as_uri())
     (tmp_path / "unrolled").mkdir(exist_ok=True)
     (tmp_path / "unrolled" / "ridership.tgz").write_bytes(b"not what was published")
-    with pytest.raises(MissingDataError):    # the hash is wrong, and there is no network to mend it
+    with pytest.raises(MissingDataError):  # the hash is wrong, and there is no network to mend it
         load_ridership()

@@ -20,7 +20,12 @@ def test_five_rows_of_two_columns_at_length_three():
 
 
 @given(
-    st.integers(1, 40), st.integers(1, 6), st.integers(0, 3), st.integers(1, 4), st.integers(1, 3), st.booleans()
+    st.integers(1, 40),
+    st.integers(1, 6),
+    st.integers(0, 3),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.booleans(),
 )
 def test_make_windows_is_the_plain_loop(rows, length, horizon, stride, rate, flat):
     array = np.arange(rows) if flat else np.arange(rows * 2).reshape(rows, 2)
@@ -31,17 +36,32 @@ def test_make_windows_is_the_plain_loop(rows, length, horizon, stride, rate, fla
             make_windows(array, length, horizon=horizon, stride=stride, sampling_rate=rate)
         return
     expected = [array[start : start + span : rate] for start in starts]
-    np.testing.assert_array_equal(make_windows(array, length, horizon=horizon, stride=stride, sampling_rate=rate), expected)
+    np.testing.assert_array_equal(
+        make_windows(array, length, horizon=horizon, stride=stride, sampling_rate=rate), expected
+    )
 
 
-@pytest.mark.parametrize("option", [{"length": 0}, {"length": 2, "stride": 0}, {"length": 2, "sampling_rate": 0}, {"length": 2, "horizon": -1}])
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"length": 0},
+        {"length": 2, "stride": 0},
+        {"length": 2, "sampling_rate": 0},
+        {"length": 2, "horizon": -1},
+    ],
+)
 def test_make_windows_refuses(option):
     with pytest.raises(OptionError, match="make_windows: expected"):
         make_windows(np.zeros(9), **option)
 
 
 @given(
-    st.integers(8, 40), st.integers(1, 4), st.integers(1, 3), st.integers(1, 2), st.integers(1, 7), st.integers(1, 45)
+    st.integers(8, 40),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.integers(1, 2),
+    st.integers(1, 7),
+    st.integers(1, 45),
 )
 def test_timeseries_dataset_follows_keras(rows, length, stride, rate, batch, answers):
     """Keras: num_seqs = rows - (length - 1) * rate, at most len(targets); starts = range(0, num_seqs, stride)."""
@@ -61,7 +81,9 @@ def test_timeseries_dataset_follows_keras(rows, length, stride, rate, batch, ans
 
 def test_timeseries_dataset_shuffles_repeatably_and_anew_each_pass():
     def passes(seed):
-        batches = timeseries_dataset_from_array(np.arange(50), np.arange(50), 3, shuffle=True, seed=seed, batch_size=50)
+        batches = timeseries_dataset_from_array(
+            np.arange(50), np.arange(50), 3, shuffle=True, seed=seed, batch_size=50
+        )
         return [y.tolist() for _ in range(2) for _, y in batches]
 
     first, second = passes(1)

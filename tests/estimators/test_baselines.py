@@ -38,7 +38,8 @@ def test_linear_leaves_out_windows_with_filled_targets():
     spoiled, counted = target.copy(), np.ones((40, 2), bool)
     spoiled[7, 1], counted[7, 1] = 1e6, False
     np.testing.assert_allclose(
-        Linear.fit(past, spoiled, counted).weight, Linear.fit(np.delete(past, 7, 0), np.delete(target, 7, 0)).weight
+        Linear.fit(past, spoiled, counted).weight,
+        Linear.fit(np.delete(past, 7, 0), np.delete(target, 7, 0)).weight,
     )
 
 
@@ -74,7 +75,9 @@ def test_score_leaves_out_what_does_not_count():
      (3.0, False, "LOSES to naive (last value) and linear (ridge): its mean absolute error lies 200 % above")],
 )  # fmt: skip
 def test_verdict_is_plain(model, wins, words):
-    found, sentence = verdict({"model": {"mae": model}, "baselines": {"naive": {"mae": 2.0}, "linear": {"mae": 1.0}}})
+    found, sentence = verdict(
+        {"model": {"mae": model}, "baselines": {"naive": {"mae": 2.0}, "linear": {"mae": 1.0}}}
+    )
     assert found is wins
     assert words in sentence
 

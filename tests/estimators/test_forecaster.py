@@ -37,7 +37,7 @@ def test_scikit_learn_conventions():
     copy = clone(forecaster)
     assert copy.get_params() == forecaster.get_params()
     assert copy.set_params(horizon=4).horizon == 4
-    assert forecaster.fit(pd.DataFrame(columns()[:0] if False else columns())) is forecaster
+    assert forecaster.fit(pd.DataFrame(columns())) is forecaster
     assert repr(forecaster).startswith("Forecaster(")
 
 
@@ -53,7 +53,12 @@ def test_predict_gives_the_promised_frame(to_frame):
     low, high = (np.asarray(frame[f"{side}-95"]) for side in ("lo", "hi"))
     inner_low, inner_high = (np.asarray(frame[f"{side}-80"]) for side in ("lo", "hi"))
     mean = np.asarray(frame["mean"])
-    assert (low <= inner_low).all() and (inner_low <= mean).all() and (mean <= inner_high).all() and (inner_high <= high).all()
+    assert (
+        (low <= inner_low).all()
+        and (inner_low <= mean).all()
+        and (mean <= inner_high).all()
+        and (inner_high <= high).all()
+    )
 
 
 def test_any_levels():
@@ -76,7 +81,9 @@ def test_skill_on_a_known_signal(model):
         values.append(3.8 * values[-1] * (1 - values[-1]))
     table = read_table(pd.DataFrame({"y": values}))
     training = ur.Training("mae", "adamw", 1e-2, "one-cycle", epochs=15, batch_size=64, restore_best=False)
-    forecaster = ur.Forecaster(1, model=model, input_steps=4, season=1, members=1, training=training).fit(table[:1000])
+    forecaster = ur.Forecaster(1, model=model, input_steps=4, season=1, members=1, training=training).fit(
+        table[:1000]
+    )
     scores = forecaster.backtest(table, first_origin=999).scores
     baselines = {name: values["mae"] for name, values in scores["baselines"].items()}
     assert scores["model"]["mae"] < 0.5 * min(baselines.values())
@@ -84,8 +91,8 @@ def test_skill_on_a_known_signal(model):
 
 
 def test_a_trend_goes_on():
-    frame = ur.Forecaster(5, members=1, training=QUICK).fit(pd.DataFrame({"y": np.arange(1.0, 101.0)})).predict()
-    assert frame["mean"].tolist() == pytest.approx([101, 102, 103, 104, 105], abs=0.5)
+    frame = ur.Forecaster(5, members=1).fit(pd.DataFrame({"y": np.arange(1.0, 101.0)})).predict()
+    assert frame["mean"].tolist() == pytest.approx([101, 102, 103, 104, 105], abs=0.2)
 
 
 def test_a_constant_series_is_repeated_with_a_warning(caplog):
@@ -98,7 +105,12 @@ def test_a_constant_series_is_repeated_with_a_warning(caplog):
 def test_same_seed_same_bits_whatever_the_threads():
     def means(seed, threads):
         torch.set_num_threads(threads)
-        return ur.Forecaster(4, members=2, seed=seed, training=QUICK).fit(pd.DataFrame(columns())).predict()["mean"].tolist()
+        return (
+            ur.Forecaster(4, members=2, seed=seed, training=QUICK)
+            .fit(pd.DataFrame(columns()))
+            .predict()["mean"]
+            .tolist()
+        )
 
     before = torch.get_num_threads()
     state = torch.random.get_rng_state()
@@ -140,8 +152,12 @@ def test_backtest_equals_predict_at_each_origin(fitted):
         assert rows["actual"].tolist() == frame.set_index("ds").y[rows["time"]].tolist()
     errors = (backtest.frame["actual"] - backtest.frame["mean"]).abs()
     assert backtest.scores["model"]["mae"] == pytest.approx(errors.mean())
-    assert backtest.scores["model"]["mae_by_step"] == pytest.approx(errors.groupby(backtest.frame["step"]).mean().tolist())
-    inside = (backtest.frame["actual"] >= backtest.frame["lo-80"]) & (backtest.frame["actual"] <= backtest.frame["hi-80"])
+    assert backtest.scores["model"]["mae_by_step"] == pytest.approx(
+        errors.groupby(backtest.frame["step"]).mean().tolist()
+    )
+    inside = (backtest.frame["actual"] >= backtest.frame["lo-80"]) & (
+        backtest.frame["actual"] <= backtest.frame["hi-80"]
+    )
     assert backtest.scores["model"]["coverage"]["80"] == pytest.approx(inside.mean())
     naive = (backtest.frame["actual"] - frame.set_index("ds").y[backtest.frame["origin"]].to_numpy()).abs()
     assert backtest.scores["baselines"]["naive"]["mae"] == pytest.approx(naive.mean(), rel=1e-5)
@@ -257,7 +273,10 @@ def test_options_out_of_range(options, message):
 def test_too_few_rows_says_how_many_are_needed(steps, horizon):
     needed = rows_needed(steps or 4, horizon)
     forecaster = ur.Forecaster(horizon, input_steps=steps, model="linear")
-    with pytest.raises(DataError, match=f"at least {needed} rows for a window of {steps or 4} steps and a horizon of {horizon}, got {needed - 1}"):
+    with pytest.raises(
+        DataError,
+        match=f"at least {needed} rows for a window of {steps or 4} steps and a horizon of {horizon}, got {needed - 1}",
+    ):
         forecaster.fit(pd.DataFrame({"y": WAVE[: needed - 1]}))
     assert len(forecaster.fit(pd.DataFrame({"y": WAVE[:needed]})).predict()) == horizon
 

@@ -31,6 +31,10 @@ TIME_NAMES = (
     "period",
 )
 
+DATE = (
+    r"\d[-/.]\d+[-/.]\d|^\d{4}-\d\d$|^\d{4}-?Q[1-4]$|[A-Za-z]{3}.*\d{4}"  # what a column of times looks like
+)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -202,10 +206,7 @@ def _find_time(columns: Columns, exclude: Sequence[str | None]) -> str | None:
         column = columns.frame[name]
         if name in typed:
             return str(name)
-        if (
-            not pd.api.types.is_numeric_dtype(column)
-            and column.astype("string").str.contains(r"\d[-/.]\d").all()
-        ):
+        if not pd.api.types.is_numeric_dtype(column) and column.astype("string").str.contains(DATE).all():
             return str(name)
     return None
 

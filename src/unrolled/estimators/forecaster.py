@@ -19,7 +19,7 @@ from unrolled.estimators.baselines import Linear, find_season, naive, seasonal_n
 from unrolled.estimators.intervals import conformal_widths
 from unrolled.estimators.scores import Backtest, score
 from unrolled.networks import SequenceToVector
-from unrolled.training.loop import Training, TrainingRun, fit
+from unrolled.training.loop import Training, TrainingRun, fit, repeatable
 
 __all__ = ["Forecaster", "rows_needed"]
 
@@ -93,6 +93,7 @@ class Forecaster(BaseEstimator):
         self.device = device
         self.training = training
 
+    @repeatable()
     def fit(
         self,
         frame: Any,
@@ -190,6 +191,7 @@ class Forecaster(BaseEstimator):
             frame, target=self.target_, time=self.time_ or None, gaps=gaps, frequency=self.frequency_
         )
 
+    @repeatable()
     def predict(self, frame: Any = None) -> Any:
         """Forecast the `horizon` steps after the last row.
 
@@ -223,6 +225,7 @@ class Forecaster(BaseEstimator):
         times = self.frequency_.after(table.times[last], self.horizon)
         return self._frame(table.kind, table.times[[last]], times[None], self._forecast(windows))
 
+    @repeatable()
     def backtest(
         self,
         frame: Any,

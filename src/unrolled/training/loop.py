@@ -15,7 +15,7 @@ from unrolled.errors import OptionError, TrainingError
 from unrolled.training.objectives import LOSSES, masked_loss
 from unrolled.training.progress import show_progress
 
-__all__ = ["Training", "TrainingRun", "fit"]
+__all__ = ["Training", "TrainingRun", "fit", "repeatable"]
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def fit(
         network = lambda: module  # noqa: E731
     run = TrainingRun([])
     interrupted = False
-    with _repeatable(), show_progress(training.members * training.epochs, progress) as report:
+    with repeatable(), show_progress(training.members * training.epochs, progress) as report:
         for member in range(training.members):
             torch.manual_seed(training.seed + member)
             trained = _Member(network().to(device), train, valid, training, member, torch.device(device))
@@ -147,10 +147,17 @@ def fit(
 
 
 @contextmanager
-def _repeatable() -> Iterator[None]:
-    """Leave the caller's random numbers alone, and compute on one thread: torch's sums depend on their number."""
+def repeatable() -> Iterator[None]:
+    """Leave the caller's random numbers alone, and compute on one thread: sums depend on the number of threads.
+
+    >>> with repeatable():
+    ...     torch.get_num_threads()
+    1
+    """
+    from threadpoolctl import threadpool_limits
+
     threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), threadpool_limits(1):
         torch.set_num_threads(1)
         try:
             yield

@@ -25,5 +25,5 @@ def masked_loss(name: str, output: Tensor, target: Tensor, counted: Tensor | Non
     """
     if counted is None:
         return LOSSES[name](output, target)
-    each = LOSSES[name](output, target, reduction="none")
-    return torch.where(counted, each, 0.0).sum() / counted.sum().clamp(min=1)
+    target = torch.where(counted, target, output.detach())  # no NaN, not even times zero in the gradient
+    return LOSSES[name](output, target, reduction="sum") / counted.sum().clamp(min=1)
