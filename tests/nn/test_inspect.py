@@ -54,20 +54,16 @@ def test_summary_of_a_model():
     ]
     assert (table.parameters, table.trainable) == (937, 537)
     assert "937 parameters, 537 of them trainable" in str(table)
-    shapes = (
-        ur.nn.summary(ur.nn.LSTM(8, 4, return_sequences=True, return_state=True), (10, 8))
-        .layers[0]
-        .output_shape
-    )
-    assert shapes == "(batch, 10, 4), (batch, 4), (batch, 4)"
+    layer = ur.nn.LSTM(8, 4, return_sequences=True, return_state=True)
+    assert ur.nn.summary(layer, (10, 8)).layers[0].output_shape == "(batch, 10, 4), (batch, 4), (batch, 4)"
 
 
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
         ("simple_rnn", ["h(t-1)", "x(t)", "h(t)", "y(t) = h(t)"]),
-        ("lstm", ["forget gate f", "input gate i", "candidate g", "output gate o", "c(t-1)", "c(t)", "h(t-1)", "h(t)",
-                  "x(t)", "long-term state c", "short-term state h"]),
+        ("lstm", ["forget gate f", "input gate i", "candidate g", "output gate o", "c(t-1)", "c(t)",
+                  "h(t-1)", "h(t)", "x(t)", "long-term state c", "short-term state h"]),
         ("gru", ["reset gate r", "update gate z", "candidate n", "h(t-1)", "h(t)", "x(t)"]),
     ],
 )  # fmt: skip
@@ -99,9 +95,11 @@ def test_gradient_flow_equals_differences(make, options):
 
     def loss_when_moved(t, k, move):
         head, *state = inner(xs[:, : t + 1])
+        if k == 1:
+            # c moves h(t) = o·tanh(c) with it.
+            state[0] = state[0] / state[1].tanh() * (state[1] + move).tanh()
         state[k] = state[k] + move
-        if k == 0:
-            head = torch.cat((head[:, :-1], state[0][:, None]), 1)
+        head = torch.cat((head[:, :-1], state[0][:, None]), 1)
         outputs = [head] if t == 4 else [head, inner(xs[:, t + 1 :], tuple(state))[0]]
         outputs = torch.cat(outputs, 1)
         return nn.functional.mse_loss(outputs if layer.return_sequences else outputs[:, -1], y)
