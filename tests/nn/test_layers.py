@@ -256,6 +256,22 @@ def test_from_torch_and_back(kind):
     torch.testing.assert_close(back(x)[0], theirs(x)[0])
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("norm", [False, True])
+def test_compiles_as_one_graph(norm):
+    layer, x = ur.nn.GRU(3, 4, layer_norm=norm), torch.randn(2, 5, 3)
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), layer(x))
+
+
+@pytest.mark.parametrize("make", FUSED.values(), ids=FUSED)
+def test_runs_under_autocast(make):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = make(3, 4, layer_norm=True)(nn.Linear(3, 3)(torch.randn(2, 5, 3)))
+    y.sum().backward()
+    assert y.isfinite().all()
+
+
 def test_annotated_shapes_hold():
     """Every signature's shapes, enforced by jaxtyping and beartype in a process of their own."""
     code = """
