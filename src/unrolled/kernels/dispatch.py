@@ -118,7 +118,7 @@ def choose(r: Recurrence, implementation: str | None = None, log: bool = True) -
     if not refused:
         return row, f"the first in the table that covers {r.cell} on {r.x.device.type} in {_name(r.x.dtype)}"
     reason = "; ".join(refused)
-    if log:
+    if log and not torch.compiler.is_compiling():
         _log_once(f"{r.cell}: running on {row.name!r}, because {reason}")
     return row, reason
 

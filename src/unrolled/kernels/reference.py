@@ -116,7 +116,7 @@ def simple_rnn_step(
 
 
 def lstm_step(
-    p: Float[Tensor, "*M B 4H"], state: State, r: Recurrence
+    p: Float[Tensor, "*M B GH"], state: State, r: Recurrence
 ) -> tuple[Float[Tensor, "*M B H"], State]:
     """i, f, o = σ(…), g = φ(…) of p + U h(t-1);  c(t) = f c(t-1) + i g;  h(t) = o φ(c(t))."""
     h, c = state
@@ -128,7 +128,7 @@ def lstm_step(
 
 
 def gru_step(
-    p: Float[Tensor, "*M B 3H"], state: State, r: Recurrence
+    p: Float[Tensor, "*M B GH"], state: State, r: Recurrence
 ) -> tuple[Float[Tensor, "*M B H"], State]:
     """r, z = σ(…) of p + U h(t-1);  h(t) = (1 - z) n + z h(t-1), where n is
 

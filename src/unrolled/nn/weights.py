@@ -125,7 +125,8 @@ def from_torch(module: nn.RNN | nn.LSTM | nn.GRU) -> nn.Module:
             layers += directions
         if module.dropout and depth < module.num_layers - 1:
             layers.append(nn.Dropout(module.dropout))
-    return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+    whole = layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+    return whole.train(module.training)
 
 
 def _from_torch(module: nn.RNN | nn.LSTM | nn.GRU, suffix: str, backwards: bool) -> SimpleRNN | LSTM | GRU:
@@ -150,7 +151,7 @@ def _from_torch(module: nn.RNN | nn.LSTM | nn.GRU, suffix: str, backwards: bool)
     _fill(layer, {"weight_ih": w["weight_ih"], "weight_hh": w["weight_hh"]})
     if module.bias:
         _fill(layer, _our_biases(layer, w["bias_ih"], w["bias_hh"]))
-    return layer.train(module.training)
+    return layer
 
 
 def to_torch(layer: nn.Module) -> nn.RNN | nn.LSTM | nn.GRU:
@@ -205,10 +206,10 @@ def to_torch(layer: nn.Module) -> nn.RNN | nn.LSTM | nn.GRU:
 
 def from_onnx(
     layer: Layer,
-    W: Float[Array, "directions gates*units features"],
-    R: Float[Array, "directions gates*units units"],
-    B: Float[Array, "directions 2*gates*units"] | None = None,
-    P: Float[Array, "directions 3*units"] | None = None,
+    W: Float[Array, "directions rows features"],
+    R: Float[Array, "directions rows units"],
+    B: Float[Array, "directions two_rows"] | None = None,
+    P: Float[Array, "directions peepholes"] | None = None,
 ) -> Layer:
     """Fill a layer of ours with the weights of an ONNX RNN, LSTM or GRU node, and return it.
 
