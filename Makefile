@@ -22,8 +22,7 @@ check: $(VENV)/.installed-dev
 	$(RUN) pytest -q -x tests/test_package.py tests/data
 
 bench: $(VENV)/.installed-dev
-	$(RUN) pip install -q -c $(CONSTRAINTS) -e ".[bench]"
-	$(VENV)/bin/python benchmarks/train_step.py
+	$(VENV)/bin/python benchmarks/layers.py
 
 docs: $(VENV)/.installed-dev
 	$(RUN) sphinx -q -W -b html docs docs/_build/html

@@ -53,8 +53,9 @@ class Forecaster(BaseEstimator):
             member, whose last weights are kept. Its `members` and `seed` are those given here.
 
     Attributes after `fit`:
-        run_: the `TrainingRun`. networks_: its members. linear_: the ridge baseline.
-        target_, time_, frequency_, season_, lag_, input_steps_, scaler_, widths_, tail_, notes_.
+        `run_`, the `TrainingRun`; `networks_`, its members; `linear_`, the ridge baseline; `season_` and
+        `input_steps_`, what was found; `window_`, the rows that a forecast needs; `frequency_`, the
+        calendar; `notes_`, what was done to the data.
 
     Raises:
         OptionError: an argument is out of its range.
