@@ -304,7 +304,7 @@ class RNN(OverTime):
         initial_state: Any = None,
         mask: Bool[Tensor, "*members batch time"] | None = None,
     ) -> Any:
-        """The cell over x: y, or (y, *states) with `return_state`; the arguments are those of the layers."""
+        """The cell over x: y, or with `return_state` y and the states; the arguments are those of the layers."""
         weight_ih = getattr(self.cell, "weight_ih", None)
         members = (
             weight_ih.ndim - 2 if isinstance(self.cell, RecurrentWeights) and weight_ih is not None else 0
