@@ -4,7 +4,7 @@ import unrolled
 
 project = "unrolled"
 author = "the unrolled developers"
-copyright = "the unrolled developers"    # noqa: A001
+copyright = "the unrolled developers"
 version = release = unrolled.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "markdown"}

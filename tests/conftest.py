@@ -8,6 +8,8 @@ import pytest
 
 mpl.use("Agg")
 
+collect_ignore = ["golden/make_keras.py"]  # a script, which needs Keras
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
