@@ -72,10 +72,6 @@ def read_columns(source: Any) -> Columns:
         DataError: the file is missing, empty or not a table.
     """
     columns = _read_file(Path(source)) if isinstance(source, str | Path) else _take_frame(source)
-    names = [str(name) for name in columns.frame.columns]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(columns.source, "each column name once", f"{twice!r} twice", "Rename one of them.")
     if not len(columns.frame):
         raise DataError(
             columns.source, "rows of data", "a header and no row", "Check how the data was written."
@@ -140,6 +136,11 @@ def _take_frame(source: Any, name: str = "the data frame") -> Columns:
 
     if isinstance(source, pd.Series):
         source = source.to_frame(source.name if source.name is not None else "y")
+    if isinstance(source, pd.DataFrame):
+        names = [str(column) for column in source.columns]
+        twice = next((column for column in names if names.count(column) > 1), None)
+        if twice is not None:
+            raise DataError(name, "each column name once", f"{twice!r} twice", "Rename one of them.")
     try:
         frame = nw.from_native(source, eager_only=True)
     except TypeError as error:

@@ -64,11 +64,9 @@ class Forecaster(BaseEstimator):
     >>> days = pd.date_range("2020-01-01", periods=120)
     >>> sales = pd.DataFrame({"ds": days, "y": 10 + days.day_of_week + 0.1 * np.arange(120)})
     >>> forecaster = Forecaster(3, model="linear").fit(sales)
-    >>> forecaster.predict()[["time", "step", "mean"]].round(1)
-            time  step  mean
-    0 2020-04-30     1  25.0
-    1 2020-05-01     2  26.1
-    2 2020-05-02     3  27.2
+    >>> frame = forecaster.predict()
+    >>> frame["time"].dt.strftime("%a").tolist(), frame["mean"].round(1).tolist()
+    (['Thu', 'Fri', 'Sat'], [25.0, 26.1, 27.2])
     """
 
     def __init__(
