@@ -4,7 +4,7 @@ VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
 RUN = $(VENV)/bin/python -m
 
-.PHONY: demo test slow check bench docs constraints clean
+.PHONY: kernels demo test slow check bench docs constraints clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/unrolled demo
@@ -23,6 +23,14 @@ check: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(VENV)/bin/python benchmarks/layers.py
+
+# The C++ kernels, into the source folder: experimental, used where `layer.implementation = "native"` asks for them.
+kernels: $(VENV)/.installed-dev
+	$(RUN) pip install -q --disable-pip-version-check -c $(CONSTRAINTS) cmake ninja nanobind
+	$(VENV)/bin/cmake -S . -B build/kernels -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja \
+	  -DPython_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python -DCMAKE_INSTALL_PREFIX=src > /dev/null
+	$(VENV)/bin/cmake --build build/kernels > /dev/null
+	$(VENV)/bin/cmake --install build/kernels > /dev/null
 
 docs: $(VENV)/.installed-dev
 	$(RUN) sphinx -q -W -b html docs docs/_build/html

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import KernelError, OptionError
-from unrolled.kernels import aten, reference
+from unrolled.kernels import aten, native, reference
 from unrolled.kernels.recurrence import Recurrence
 
 __all__ = ["TABLE", "Choice", "Implementation", "choose", "explain", "run"]
@@ -41,7 +41,7 @@ class Choice:
     reason: str
 
 
-TABLE = (
+TABLE: tuple[Implementation, ...] = (
     Implementation(
         "torch",
         cells=frozenset({"simple_rnn", "lstm", "gru"}),
@@ -54,6 +54,24 @@ TABLE = (
     ),
     Implementation("reference", cells=None, devices=None, dtypes=None, options=None, run=reference.run),
 )
+
+if native.AVAILABLE:  # behind the reference, which covers everything: it runs where it is asked for by name
+    TABLE += (
+        Implementation(
+            "native",
+            cells=frozenset({"simple_rnn", "lstm", "gru"}),
+            devices=frozenset({"cpu"}),
+            dtypes=frozenset({torch.float32, torch.float64}),
+            options=frozenset(
+                {
+                    "activation=tanh",
+                    *(f"activation={name}, simple_rnn" for name in ("relu", "linear", "sigmoid")),
+                    *("reset_after", "reverse", "last_only", "mask", "recurrent_dropout", "members"),
+                }
+            ),
+            run=native.run,
+        ),
+    )
 
 
 def run(r: Recurrence, implementation: str | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
