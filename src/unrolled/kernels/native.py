@@ -123,28 +123,28 @@ def _address(t: Tensor | None) -> int:
 def _forward(r: Recurrence, tensors: tuple[Tensor | None, ...], save: bool) -> Any:
     members = r.weight_ih.ndim == 3
     x, w_ih, w_hh, bias, bias_hh, h0, c0, keep = (_rows(t, members) for t in tensors)
-    assert x is not None and w_ih is not None and w_hh is not None and h0 is not None and c0 is not None
+    assert x is not None and w_ih is not None and w_hh is not None and h0 is not None and c0 is not None  # noqa: PT018
     if x.stride(-1) != 1:
         x = x.contiguous()
     w_ih, w_hh, h0, c0 = w_ih.contiguous(), w_hh.contiguous(), h0.contiguous(), c0.contiguous()
     bias, bias_hh, keep = (None if t is None else t.contiguous() for t in (bias, bias_hh, keep))
     mask = _rows(r.mask, members)
-    M, B, T, I = x.shape
+    M, B, T, F = x.shape
     H = h0.shape[-1]
     h = x.new_empty(M, B, T, H) if save or not r.last_only else None
     h_last, c_last = torch.empty_like(h0), torch.empty_like(c0) if r.cell == "lstm" else None
     wide = x.dtype == torch.float64
     item = x.element_size()
     x_start, x_time = x.data_ptr(), x.stride(2)
-    mask_start, mask_strides = 0, (0, 0, 0)
+    mask_start, mask_strides = 0, [0, 0, 0]
     if mask is not None:
-        mask_start, mask_strides = mask.data_ptr(), mask.stride()
+        mask_start, mask_strides = mask.data_ptr(), list(mask.stride())
     if r.reverse:
         x_start, x_time = x_start + (T - 1) * x_time * item, -x_time
         mask_start += (T - 1) * mask_strides[2]
-        mask_strides = (*mask_strides[:2], -mask_strides[2])
+        mask_strides[2] *= -1
     call = [
-        CELLS[r.cell], ACTIVATIONS[r.activation], M, B, T, I, H, _threads,
+        CELLS[r.cell], ACTIVATIONS[r.activation], M, B, T, F, H, _threads,
         x_start, x.stride(0), x.stride(1), x_time, mask_start, *mask_strides, h0.data_ptr(), c0.data_ptr(),
         w_ih.data_ptr(), w_hh.data_ptr(), _address(bias), _address(bias_hh), _address(keep),
         _address(h), h_last.data_ptr(), _address(c_last), 0, *(0,) * 10,
@@ -154,7 +154,7 @@ def _forward(r: Recurrence, tensors: tuple[Tensor | None, ...], save: bool) -> A
         kept = x.new_empty(M * B * T * _native.saved_size(tuple(call), wide))
         call[26] = kept.data_ptr()
     _native.forward(tuple(call), wide)
-    outputs = (h, h_last) if c_last is None else (h, h_last, c_last)
+    outputs: tuple[Tensor | None, ...] = (h, h_last) if c_last is None else (h, h_last, c_last)
     if not members:
         outputs = tuple(t if t is None else t.squeeze(0) for t in outputs)
     # What the addresses in `call` point to must live until backward: the copies made here.
@@ -167,7 +167,7 @@ def _forward(r: Recurrence, tensors: tuple[Tensor | None, ...], save: bool) -> A
 
 def _backward(ctx: Any, gradients: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
     r = ctx.r
-    x, w_ih, w_hh, bias, bias_hh, h0, c0, keep = ctx.saved_tensors[:8]
+    x, w_ih, w_hh, bias, bias_hh, h0, c0 = ctx.saved_tensors[:7]
     contiguous = [None if g is None else g.contiguous() for g in gradients]
     dh, dh_last, dc_last = (*contiguous, None)[:3]
     dx = torch.empty(x.shape, dtype=x.dtype) if ctx.needs_input_grad[1] else None
