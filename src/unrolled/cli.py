@@ -20,7 +20,6 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     name="unrolled",
     help="Forecasts from a CSV by recurrent networks, with honest baselines, intervals and a report.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -175,7 +174,7 @@ def _run(arguments: list[str]) -> int:
     logger = logging.getLogger("unrolled")
     logger.handlers, logger.propagate = [_Notes(logging.WARNING)], False
     try:
-        command.main(_spread(arguments), prog_name="unrolled", standalone_mode=False)
+        command.main(_spread(arguments) or ["--help"], prog_name="unrolled", standalone_mode=False)
     except UnrolledError as error:
         _say(f"error: {error}")
         return error.exit_code
@@ -186,7 +185,7 @@ def _run(arguments: list[str]) -> int:
         words = getattr(error, "format_message", None)  # a usage error of click, or of the click inside typer
         if words is None:
             raise
-        _say(words() if words().startswith("Usage") else f"error: {words()} See unrolled --help.")
+        _say(f"error: {words()} See unrolled --help.")
         return 2
     return 0
 

@@ -26,6 +26,8 @@ CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S.%f"
 THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 
+OFFSET = r"\d:?\d\d(Z|[+-]\d\d:?\d\d)$"
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -242,6 +244,7 @@ def _parse(columns: Columns, name: str, text: "pd.Series[str]", notes: list[str]
             .to_numpy()
             .astype("datetime64[us]")
         )
+    several = text.str.extract(OFFSET)[0].nunique() > 1  # offsets from UTC, as where clocks change
     best, right = None, -1
     for form in ("ISO8601", *(date + clock for date in DATES for clock in CLOCKS)):
         if (
@@ -250,10 +253,7 @@ def _parse(columns: Columns, name: str, text: "pd.Series[str]", notes: list[str]
             and right > 0
         ):
             continue
-        try:
-            found = pd.to_datetime(text, format=form, errors="coerce")
-        except ValueError:  # several offsets in one column
-            found = pd.to_datetime(text, format=form, errors="coerce", utc=True)
+        found = pd.to_datetime(text, format=form, errors="coerce", utc=several)
         count = int(found.notna().sum())
         if count > right:
             best, right = found, count

@@ -131,7 +131,9 @@ class Forecaster(BaseEstimator):
                 f"{len(table):,}",
                 "Give more rows, or shorten the horizon.",
             )
-        known = table.column(table.columns[0])[:learn_rows]
+        # A gap that reaches beyond the training rows was filled from what comes after them.
+        observed = np.flatnonzero(table.observed[:learn_rows, 0])
+        known = table.column(table.columns[0])[: observed[-1] + 1] if len(observed) else np.zeros(0)
         season = self.season or find_season(known, table.frequency.seasons, horizon)
         if season > most:
             raise OptionError(
@@ -139,7 +141,7 @@ class Forecaster(BaseEstimator):
             )
         length = self.input_steps or _input_steps(horizon, season, most)
         lag = season if season > 1 and length + season <= most // 2 else 0
-        constant = bool(np.ptp(known) <= 1e-12 * np.abs(known).max())
+        constant = len(known) > 0 and bool(np.ptp(known) <= 1e-12 * np.abs(known).max())
         notes = list(table.notes)
         if constant:
             notes.append(

@@ -35,7 +35,7 @@ def conformal_widths(
         sizes = np.sort(np.abs(errors[counted[:, step], step]))
         for row, level in enumerate(levels):
             if len(sizes):
-                rank = int(np.ceil((len(sizes) + 1) * level / 100 - 1e-9))
+                rank = int(np.ceil((len(sizes) + 1) * level / 100))
                 widths[row, step] = sizes[min(rank, len(sizes)) - 1]
     widest = np.max(widths, axis=1, where=~np.isnan(widths), initial=0.0, keepdims=True)
     return np.where(np.isnan(widths), widest, widths)

@@ -153,7 +153,8 @@ def _options(r: Recurrence) -> frozenset[str]:
         "recurrent_dropout": r.recurrent_mask is not None,
         "layer_norm": r.norm_weight is not None,
         "members": r.weight_ih.ndim == 3,
-        "torch.func": torch._C._functorch.peek_interpreter_stack() is not None,
+        "torch.func": not torch.compiler.is_compiling()
+        and torch._C._functorch.peek_interpreter_stack() is not None,
     }
     return frozenset(name for name, on in used.items() if on)
 

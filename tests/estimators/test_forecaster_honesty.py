@@ -1,0 +1,146 @@
+"""What the forecaster trains on, measures by and compares with, recomputed from the rows."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import unrolled as ur
+from unrolled.data import read_table
+from unrolled.estimators import forecaster as room
+from unrolled.estimators.baselines import Linear, seasonal_naive
+from unrolled.estimators.intervals import conformal_widths
+
+QUICK = ur.Training("mae", "adamw", 3e-3, "one-cycle", epochs=2, batch_size=64, restore_best=False)
+ROWS, HORIZON, HELD_BACK = 400, 6, 60
+RANDOM = np.random.default_rng(5)
+WAVE = 20 + 5 * np.sin(2 * np.pi * np.arange(ROWS) / 12) + 0.3 * RANDOM.normal(size=ROWS)
+WAVE[[100, 200, 339, 340, 350]] = np.nan  # gaps in the training rows, at the boundary, and after it
+
+
+def frame(values=WAVE):
+    return pd.DataFrame({"ds": pd.date_range("2001-01-01", periods=len(values)), "y": values})
+
+
+@pytest.fixture(scope="module")
+def table():
+    return read_table(frame())
+
+
+@pytest.fixture(scope="module")
+def fitted(table):
+    return ur.Forecaster(HORIZON, members=2, training=QUICK).fit(table)
+
+
+def test_the_scaler_knows_the_observed_training_rows_alone(fitted):
+    known = WAVE[: ROWS - HELD_BACK]
+    assert fitted.scaler_.mean[0] == pytest.approx(np.nanmean(known), abs=1e-12)
+    assert fitted.scaler_.scale[0] == pytest.approx(np.nanstd(known), abs=1e-12)
+
+
+def test_training_and_held_back_windows_part_at_one_row(table, monkeypatch):
+    given = {}
+    original = room.fit
+
+    def fit(network, train, valid, training, **options):
+        given.update(train=train, valid=valid, training=training)
+        return original(network, train, valid, QUICK, **options)
+
+    monkeypatch.setattr(room, "fit", fit)
+    forecaster = ur.Forecaster(HORIZON, members=2, seed=3).fit(table)
+    train, valid = given["train"], given["valid"]
+    observed = ~np.isnan(WAVE)
+    whole = np.arange(forecaster.window_ - 1, ROWS - HELD_BACK - HORIZON)
+    assert train.origins.tolist() == whole[observed[whole]].tolist()
+    later = np.arange(ROWS - HELD_BACK - 1, ROWS - HORIZON)
+    assert valid.origins.tolist() == later[observed[later]].tolist()
+    assert train.targets.shape == (len(train), HORIZON)
+    assert (given["training"].members, given["training"].seed) == (2, 3)
+    assert given["training"].restore_best is False
+
+
+def test_a_season_before_the_window_is_read_where_there_are_rows_for_it(fitted):
+    assert (fitted.season_, fitted.lag_, fitted.window_) == (12, 12, fitted.input_steps_ + 12)
+    short = ur.Forecaster(HORIZON, model="linear", season=30).fit(frame(WAVE[:90]))
+    assert (short.season_, short.lag_) == (30, 0)
+
+
+@pytest.mark.parametrize(
+    ("horizon", "season", "most", "steps"),
+    [
+        (1, 1, 1000, 24),
+        (14, 7, 1000, 56),
+        (14, 52, 1000, 104),
+        (14, 364, 1000, 56),
+        (96, 24, 10_000, 168),
+        (14, 7, 90, 30),
+        (5, 1, 6, 4),
+    ],
+)
+def test_how_many_steps_are_read(horizon, season, most, steps):
+    assert room._input_steps(horizon, season, most) == steps
+
+
+def test_intervals_are_measured_on_the_rows_held_back(fitted, table):
+    rows = fitted.backtest(table, first_origin=table.times[ROWS - HELD_BACK - 1]).frame
+    errors = (rows["actual"] - rows["mean"]).to_numpy().reshape(-1, HORIZON)
+    expected = conformal_widths(np.nan_to_num(errors), ~np.isnan(errors), (80, 95))
+    np.testing.assert_allclose(fitted.widths_, expected, rtol=1e-5)
+
+
+def test_the_forecast_is_the_mean_of_all_members(fitted):
+    scaled = fitted.scaler_.transform(fitted.tail_.values).astype(np.float32)
+    past = torch.from_numpy(scaled[-fitted.window_ :][None])
+    with torch.no_grad():
+        members = [
+            fitted.scaler_.inverse(network(past).double().numpy()[..., None])[0, :, 0]
+            for network in fitted.networks_
+        ]
+    assert len(members) == 2
+    np.testing.assert_allclose(fitted.predict()["mean"], np.mean(members, axis=0), rtol=1e-6)
+    assert np.abs(members[0] - members[1]).max() > 1e-6
+
+
+def test_baselines_see_the_same_windows_and_the_same_errors_count(fitted, table):
+    backtest = fitted.backtest(table, first_origin="2001-11-20")
+    rows = backtest.frame
+    origins = [int((origin - pd.Timestamp("2001-01-01")).days) for origin in rows["origin"].unique()]
+    filled = table.values[:, 0]
+    past = np.stack([filled[: origin + 1][-fitted.window_ :] for origin in origins])
+    actual = rows["actual"].to_numpy().reshape(-1, HORIZON)
+    assert (
+        np.isnan(actual).sum() == 6 * 2 + 5
+    )  # two gaps within reach of six origins each, less one that is a gap itself
+
+    def mae(forecast):
+        return np.nanmean(np.abs(actual - forecast))
+
+    scores = backtest.scores["baselines"]
+    assert scores["naive"]["mae"] == pytest.approx(mae(past[:, -1:]), rel=1e-5)
+    assert scores["seasonal_naive"]["mae"] == pytest.approx(mae(seasonal_naive(past, HORIZON, 12)), rel=1e-5)
+    scaled = fitted.scaler_.transform(past[..., None])[..., 0]
+    line = Linear(fitted.linear_.weight, fitted.linear_.bias)
+    assert scores["linear"]["mae"] == pytest.approx(
+        mae(fitted.scaler_.inverse(line.predict(scaled)[..., None])[..., 0]), rel=1e-4
+    )
+    inside = (rows["actual"] >= rows["lo-95"]) & (rows["actual"] <= rows["hi-95"])
+    assert backtest.scores["model"]["coverage"]["95"] == pytest.approx(inside[rows["actual"].notna()].mean())
+
+
+def test_enough_newer_rows_need_not_join_the_older_ones(fitted):
+    later = pd.DataFrame({"ds": pd.date_range("2010-01-01", periods=120), "y": WAVE[210:330]})
+    assert fitted.predict(later)["origin"].iloc[0] == pd.Timestamp("2010-04-30")
+
+
+def test_nothing_after_the_first_held_out_target_changes_what_went_before(fitted):
+    spiked = WAVE.copy()
+    spiked[ROWS - HELD_BACK :] = np.where(np.isnan(spiked[ROWS - HELD_BACK :]), np.nan, 1e4)
+    other = ur.Forecaster(HORIZON, members=2, training=QUICK).fit(frame(spiked))
+    assert (other.season_, other.input_steps_, other.lag_) == (
+        fitted.season_,
+        fitted.input_steps_,
+        fitted.lag_,
+    )
+    assert np.array_equal(other.linear_.weight, fitted.linear_.weight)
+    for one, two in zip(other.networks_, fitted.networks_, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
