@@ -196,6 +196,7 @@ BAD = [
     (lines(["2020-01-01", "2020-01-09", "2020-01-11", "2020-02-11", "2020-02-16"]), "regular times"),
     (lines(["2020-01-01", "2020-01-02", "2020-01-03"], ["", "", ""]), "column 'sold'"),
     ("day,sold\n2020-01-01,1\n2020-01-02,2,3,4\n", "a CSV or Parquet table"),
+    ("day,sold, sold\n2020-01-01,1,2\n", "each column name once, got 'sold' twice"),
 ]  # fmt: skip
 
 

@@ -71,7 +71,7 @@ def test_score_leaves_out_what_does_not_count():
 
 @pytest.mark.parametrize(
     ("model", "wins", "words"),
-    [(0.5, True, "50 % below that of linear"), (0.999, True, "as good as linear"), (1.2, False, "LOSES to linear (ridge)"),
+    [(0.5, True, "50 % below that of linear"), (0.999, True, "as good as linear"), (1.2, False, "LOSES to linear (ridge)"), (1.0, True, "as good as linear"), (0.96, True, "4 % below"),
      (3.0, False, "LOSES to naive (last value) and linear (ridge): its mean absolute error lies 200 % above")],
 )  # fmt: skip
 def test_verdict_is_plain(model, wins, words):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 from sklearn.base import clone
 
 import unrolled as ur
@@ -198,6 +199,7 @@ def test_saved_and_loaded_forecasts_are_the_same_bits(fitted, tmp_path):
     loaded = ur.load(tmp_path / "run")
     assert loaded.predict().equals(fitted.predict())
     assert loaded.get_params()["training"] == QUICK
+    assert loaded.notes_ == fitted.notes_
     assert loaded.run_.history == fitted.run_.history
     assert loaded.backtest(pd.DataFrame(columns())).scores == fitted.backtest(pd.DataFrame(columns())).scores
     loaded.save(tmp_path / "again")
@@ -230,6 +232,19 @@ def damage(folder, what):
         (folder / "config.json").write_text(json.dumps(config | {"input_steps": 3}))
     elif what == "wrong type":
         (folder / "config.json").write_text(json.dumps(config | {"frequency": 7}))
+    elif what == "a huge window":
+        (folder / "config.json").write_text(json.dumps(config | {"input_steps": 10**9}))
+    elif what == "no step":
+        (folder / "config.json").write_text(
+            json.dumps(config | {"frequency": config["frequency"] | {"microseconds": 0}})
+        )
+    elif what == "NaN in the weights":
+        tensors = load_file(folder / "model.safetensors")
+        tensors["member.0.line.bias"] = tensors["member.0.line.bias"] * np.nan
+        save_file(tensors, folder / "model.safetensors")
+    elif what == "widths of another size":
+        tensors = load_file(folder / "model.safetensors")
+        save_file(tensors | {"widths": np.zeros((1, 1))}, folder / "model.safetensors")
     elif what == "no history":
         (folder / "history.jsonl").unlink()
     elif what == "gone":
@@ -239,7 +254,7 @@ def damage(folder, what):
 @pytest.mark.parametrize(
     "what",
     ["no weights", "cut weights", "no JSON", "another version", "another estimator", "foreign JSON", "lacking a key",
-     "wrong sizes", "wrong type", "no history", "gone"],
+     "wrong sizes", "wrong type", "no history", "gone", "a huge window", "no step", "NaN in the weights", "widths of another size"],
 )  # fmt: skip
 def test_damaged_folders_are_one_clear_line(fitted, tmp_path, what):
     fitted.save(tmp_path / "run")
@@ -300,3 +315,15 @@ def test_notes_are_logged_once(caplog):
     forecaster = ur.Forecaster(2, model="linear").fit(pd.DataFrame(columns(values)))
     assert caplog.text.count("Filled 1 gap, 1 step of 400") == 1
     assert forecaster.notes_ == [record.getMessage() for record in caplog.records]
+
+
+def test_values_too_large_to_square_are_refused():
+    with pytest.raises(DataError, match="values that can be squared"):
+        ur.Forecaster(2, model="linear").fit(pd.DataFrame({"y": WAVE * 1e300}))
+
+
+def test_a_score_needs_an_observed_value(fitted):
+    values = WAVE.copy()
+    values[380:399] = np.nan
+    with pytest.raises(DataError, match="at least one observed value after an origin|an origin with"):
+        fitted.backtest(pd.DataFrame(columns(values)), first_origin="2002-01-15", last_origin="2002-01-15")

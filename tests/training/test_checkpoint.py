@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -100,7 +101,10 @@ def test_a_place_that_cannot_be_written(tmp_path):
     not os.path.exists("/proc/self"), reason="needs /proc, which takes no folders, even from root"
 )
 def test_no_permission():
-    from pathlib import Path
-
     with pytest.raises(RunFolderError, match="a place that can be written"):
         make(Path("/proc/run"))
+
+
+def test_the_root_is_refused():
+    with pytest.raises(RunFolderError, match="the root of the file system"):
+        make(Path("/"))

@@ -122,6 +122,8 @@ def _read_csv(path: Path, encoding: str) -> Columns:
         raise DataError(path.name, "text", "binary data", "Give a CSV or a Parquet file (named .parquet).")
     counts = {mark: len(next(csv.reader([header], delimiter=mark))) for mark in (",", ";", "\t")}
     separator = max(counts, key=lambda mark: counts[mark])
+    heading = [name.strip() for name in next(csv.reader([header], delimiter=separator))]
+    _check_once([name for name in heading if name], path.name)
     frame = pd.read_csv(
         path, sep=separator, encoding=encoding, dtype=str, skip_blank_lines=False, index_col=False,
         on_bad_lines="error", skipinitialspace=True,
@@ -139,10 +141,7 @@ def _take_frame(source: Any, name: str = "the data frame") -> Columns:
     if isinstance(source, pd.Series):
         source = source.to_frame(source.name if source.name is not None else "y")
     if isinstance(source, pd.DataFrame):
-        names = [str(column) for column in source.columns]
-        twice = next((column for column in names if names.count(column) > 1), None)
-        if twice is not None:
-            raise DataError(name, "each column name once", f"{twice!r} twice", "Rename one of them.")
+        _check_once([str(column) for column in source.columns], name)
     try:
         frame = nw.from_native(source, eager_only=True)
     except TypeError as error:
@@ -160,6 +159,12 @@ def _take_frame(source: Any, name: str = "the data frame") -> Columns:
         data = frame.to_pandas()
     data.columns = [str(column) for column in data.columns]
     return Columns(data, name, 0, kind)
+
+
+def _check_once(names: list[str], source: str) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(source, "each column name once", f"{twice!r} twice", "Rename one of them.")
 
 
 def numbers(columns: Columns, name: str, notes: list[str]) -> NDArray[np.float64]:

@@ -28,7 +28,8 @@ class Scaler:
     def fit(cls, values: NDArray[np.float64], observed: NDArray[np.bool_] | None = None) -> "Scaler":
         """Return the scaler of `values` (rows, columns), from the `observed` ones where given."""
         kept = values if observed is None else np.where(observed, values, np.nan)
-        mean, scale = np.nanmean(kept, axis=0), np.nanstd(kept, axis=0)
+        with np.errstate(over="ignore", invalid="ignore"):  # a scale that is not finite says so
+            mean, scale = np.nanmean(kept, axis=0), np.nanstd(kept, axis=0)
         constant = scale <= 1e-12 * np.maximum(np.abs(mean), 1e-300)
         return cls(mean, np.where(constant, 1.0, scale))
 

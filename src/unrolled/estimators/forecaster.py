@@ -154,6 +154,13 @@ class Forecaster(BaseEstimator):
         self.model_ = "linear" if constant else {"auto": "lstm"}.get(self.model, self.model)
         self.scaler_ = Scaler.fit(table.values[:learn_rows], table.observed[:learn_rows])
         self.tail_ = table[-self.window_ :]
+        if not np.isfinite(self.scaler_.scale).all():
+            raise DataError(
+                f"column {self.target_!r}",
+                "values that can be squared",
+                f"{np.abs(known).max():g}",
+                "Scale them down.",
+            )
 
         train = Windows.of(table, self.scaler_, self.window_, horizon, last=learn_rows - 1)
         valid = Windows.of(table, self.scaler_, self.window_, horizon, first=learn_rows)
@@ -275,6 +282,13 @@ class Forecaster(BaseEstimator):
         windows = dataclasses.replace(windows, origins=windows.origins[::stride])
         actual = table.column(self.target_)[windows.origins[:, None] + np.arange(1, self.horizon + 1)]
         counted, past = windows.counted, windows.inputs[..., 0]
+        if not counted.any():
+            raise DataError(
+                "backtest",
+                "at least one observed value after an origin",
+                f"filled gaps only, {len(windows):,} origins",
+                "Give data with fewer gaps, or another period.",
+            )
         mean = self._forecast(dataclasses.replace(windows, length=self.window_))
         others = {
             "naive": naive(past, self.horizon),

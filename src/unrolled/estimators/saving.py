@@ -108,6 +108,7 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _read_forecaster(config: dict[str, Any], tensors: dict[str, Any], place: Path, device: str) -> Forecaster:
+    _check_tensors(config, tensors)
     parameters = config["parameters"] | {"levels": tuple(config["parameters"]["levels"]), "device": device}
     training = config["training"]
     forecaster = Forecaster(**parameters, training=None if training is None else Training(**training))
@@ -143,6 +144,33 @@ def _read_forecaster(config: dict[str, Any], tensors: dict[str, Any], place: Pat
                        for name in ("history.jsonl", "timing.jsonl"))  # fmt: skip
     forecaster.run_ = TrainingRun(forecaster.networks_, history, timing)
     return forecaster
+
+
+def _check_tensors(config: dict[str, Any], tensors: dict[str, Any]) -> None:
+    """Raise a ValueError where sizes disagree or a number is not finite, before anything is allocated by them."""
+    horizon, window = config["parameters"]["horizon"], config["input_steps"] + config["lag"]
+    shapes = {
+        "linear.weight": (horizon, window),
+        "linear.bias": (horizon,),
+        "widths": (len(config["parameters"]["levels"]), horizon),
+        "scaler.mean": (1,),
+        "scaler.scale": (1,),
+        "tail.values": (window, 1),
+        "tail.observed": (window, 1),
+    }
+    for name, shape in shapes.items():
+        if tensors[name].shape != shape:
+            raise ValueError(f"{name} of shape {tensors[name].shape} instead of {shape}")
+    broken = [
+        name for name, array in tensors.items() if array.dtype.kind == "f" and not np.isfinite(array).all()
+    ]
+    if broken:
+        raise ValueError(f"{broken[0]} is not finite")
+    times, calendar = config["tail_times"], config["frequency"]
+    if times["dtype"] not in ("datetime64[us]", "int64") or len(times["values"]) != window:
+        raise ValueError("tail_times are not the times of the window")
+    if max(calendar["microseconds"], calendar["months"], calendar["count"]) < 1:
+        raise ValueError("a frequency without a step")
 
 
 def _read_network(forecaster: Forecaster, tensors: dict[str, Any], prefix: str) -> Any:

@@ -35,6 +35,8 @@ def whole_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
     ['run']
     """
     out = Path(os.path.abspath(out))
+    if not out.name:
+        raise RunFolderError(str(out), "a new folder", "the root of the file system", "Choose another --out.")
     partial, old = out.with_name(out.name + ".partial"), out.with_name(out.name + ".old")
     _check_free(out, overwrite)
     try:
