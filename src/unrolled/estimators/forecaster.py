@@ -134,6 +134,14 @@ class Forecaster(BaseEstimator):
         # A gap that reaches beyond the training rows was filled from what comes after them.
         observed = np.flatnonzero(table.observed[:learn_rows, 0])
         known = table.column(table.columns[0])[: observed[-1] + 1] if len(observed) else np.zeros(0)
+        self.scaler_ = Scaler.fit(table.values[:learn_rows], table.observed[:learn_rows])
+        if not np.isfinite(self.scaler_.scale).all():
+            raise DataError(
+                f"column {table.columns[0]!r}",
+                "values that can be squared",
+                f"{np.abs(known).max():g}",
+                "Scale them down.",
+            )
         season = self.season or find_season(known, table.frequency.seasons, horizon)
         if season > most:
             raise OptionError(
@@ -152,15 +160,7 @@ class Forecaster(BaseEstimator):
         self.kind_, self.frequency_, self.notes_ = table.kind, table.frequency, notes
         self.season_, self.lag_, self.input_steps_ = season, lag, length
         self.model_ = "linear" if constant else {"auto": "lstm"}.get(self.model, self.model)
-        self.scaler_ = Scaler.fit(table.values[:learn_rows], table.observed[:learn_rows])
         self.tail_ = table[-self.window_ :]
-        if not np.isfinite(self.scaler_.scale).all():
-            raise DataError(
-                f"column {self.target_!r}",
-                "values that can be squared",
-                f"{np.abs(known).max():g}",
-                "Scale them down.",
-            )
 
         train = Windows.of(table, self.scaler_, self.window_, horizon, last=learn_rows - 1)
         valid = Windows.of(table, self.scaler_, self.window_, horizon, first=learn_rows)
