@@ -78,6 +78,7 @@ def main():
             })  # fmt: skip
             print(*rows[-1].values(), sep="  ")
     new = not RESULTS.exists()
+    RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("a", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         if new:

@@ -89,7 +89,10 @@ def test_a_forecast_from_end_to_end(place, run):
     assert max(map(len, run.stderr.splitlines())) <= 80
     assert "\x1b" not in run.stderr
     metrics = json.loads((place / "run" / "metrics.json").read_text())
-    assert set(metrics["baselines"]) == {"naive", "seasonal_naive", "linear"}
+    assert set(metrics["baselines"]) == {"naive", "seasonal_naive", "seasonal_naive_7", "linear"}
+    assert re.search(
+        r"Held-out values inside: \d+% of the 80 % interval, \d+% of the 95 % interval", run.stderr
+    )
     assert len(metrics["model"]["mae_by_step"]) == 7
     assert metrics["held_out"]["windows"] == 84 - 7 + 1
     assert metrics["model"]["mae"] < 0.8 * metrics["baselines"]["seasonal_naive"]["mae"]

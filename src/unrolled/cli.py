@@ -225,6 +225,11 @@ def _forecast_table(
             say=_say,
         )
     _show_scores(run)
+    held = run.metrics["model"]["coverage"].items()
+    _say(
+        "Held-out values inside: "
+        + ", ".join(f"{share:.0%} of the {level} % interval" for level, share in held)
+    )
     _show_forecast(run.forecast, forecaster.levels)
     _say_wrapped(f"{run.verdict}\n")
     _say(f"Report: {out / 'report.html'}")
@@ -245,7 +250,7 @@ def _new_folder(name: str) -> Path:
 def _show_scores(run: "ForecastRun") -> None:
     from rich.table import Table as Grid
 
-    from unrolled.estimators.scores import NAMES
+    from unrolled.estimators.scores import label
 
     held_out = run.metrics["held_out"]
     grid = Grid(
@@ -256,7 +261,7 @@ def _show_scores(run: "ForecastRun") -> None:
     for heading in ("", "MAE", "RMSE", "MAE at step 1", "at the last step"):
         grid.add_column(heading, justify="left" if not heading else "right")
     rows = {"the model": run.metrics["model"]}
-    rows |= {NAMES.get(name, name): values for name, values in run.metrics["baselines"].items()}
+    rows |= {label(name): values for name, values in run.metrics["baselines"].items()}
     best = min(values["mae"] for values in rows.values())
     for name, values in rows.items():
         steps = values["mae_by_step"]

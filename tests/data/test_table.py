@@ -63,6 +63,8 @@ def test_numbers_as_people_write_them(tmp_path):
     dates = DAYS.strftime("%Y-%m-%d")[:3]
     german = read_table(write(tmp_path / "g.csv", lines(dates, ["1,5", "-2,25", "3"], ";")))
     assert german.values[:, 0].tolist() == [1.5, -2.25, 3.0]
+    thousands = read_table(write(tmp_path / "t.csv", lines(dates, ["1.521,75", "980", "-1.000.000"], ";")))
+    assert thousands.values[:, 0].tolist() == [1521.75, 980.0, -1_000_000.0]
     american = read_table(write(tmp_path / "a.csv", lines(dates, ['"1,500"', '"2,000,000"', "7"])))
     assert american.values[:, 0].tolist() == [1500.0, 2_000_000.0, 7.0]
     assert "thousands" in american.notes[0]

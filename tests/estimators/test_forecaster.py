@@ -16,6 +16,7 @@ from unrolled.data import read_table
 from unrolled.errors import DataError, OptionError, RunFolderError
 from unrolled.estimators.forecaster import rows_needed
 from unrolled.estimators.saving import FORMAT_VERSION
+from unrolled.training import loop
 
 QUICK = ur.Training("mae", "adamw", 3e-3, "one-cycle", epochs=3, batch_size=64, restore_best=False)
 T = np.arange(400)
@@ -327,3 +328,38 @@ def test_a_score_needs_an_observed_value(fitted):
     values[380:399] = np.nan
     with pytest.raises(DataError, match="at least one observed value after an origin|an origin with"):
         fitted.backtest(pd.DataFrame(columns(values)), first_origin="2002-01-15", last_origin="2002-01-15")
+
+
+def test_an_unfitted_forecaster_says_so():
+    for call in (
+        lambda f: f.predict(),
+        lambda f: f.backtest(None),
+        lambda f: f.update(None),
+        lambda f: f.save("x"),
+    ):
+        with pytest.raises(OptionError, match="Call fit first"):
+            call(ur.Forecaster(2))
+
+
+def test_too_few_held_back_windows_are_said():
+    forecaster = ur.Forecaster(12, model="linear").fit(pd.DataFrame({"y": WAVE[:120]}))
+    assert "Only 7 held-back windows measure the intervals: that of 95 % is" in forecaster.notes_[-1]
+    assert not ur.Forecaster(6, model="linear").fit(pd.DataFrame(columns())).notes_
+
+
+def test_an_interrupted_training_is_said(monkeypatch):
+    original, calls = loop._Member._one_epoch, []
+
+    def interrupted(self, epoch):
+        calls.append(epoch)
+        if len(calls) > 4:
+            raise KeyboardInterrupt
+        return original(self, epoch)
+
+    monkeypatch.setattr(loop._Member, "_one_epoch", interrupted)
+    forecaster = ur.Forecaster(2, members=3, training=QUICK).fit(pd.DataFrame(columns()))
+    assert "Interrupted: goes on with 2 of 3 members" in forecaster.notes_[0]
+    assert len(forecaster.networks_) == 2
+    calls.extend([0] * 9)
+    with pytest.raises(KeyboardInterrupt):
+        ur.Forecaster(2, training=QUICK).fit(pd.DataFrame(columns()))

@@ -25,6 +25,7 @@ DATES = (
 CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S.%f")
 THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
+POINTS_AND_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?")
 
 OFFSET = r"\d:?\d\d(Z|[+-]\d\d:?\d\d)$"
 
@@ -200,6 +201,12 @@ def _plain_numbers(text: "pd.Series[str]", name: str, separator: str, notes: lis
     if separator != ";" and with_comma.str.fullmatch(THOUSANDS.pattern).all():
         notes.append(f"Column {name!r}: read commas as thousands separators ({with_comma.iloc[0]}).")
         return text.str.replace(",", "", regex=False)
+    if (
+        text.str.contains(r"\.\d{3},", na=False).any()
+        and text.dropna().str.fullmatch(POINTS_AND_COMMA.pattern).all()
+    ):
+        notes.append(f"Column {name!r}: read points as thousands separators and commas as decimal points.")
+        return text.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
     if with_comma.str.fullmatch(DECIMAL_COMMA.pattern).all():
         notes.append(f"Column {name!r}: read commas as decimal points ({with_comma.iloc[0]}).")
         return text.str.replace(",", ".", regex=False)

@@ -212,16 +212,21 @@ def _find_time(columns: Columns, exclude: Sequence[str | None]) -> str | None:
 
 
 def _find_target(columns: Columns, exclude: Sequence[str | None]) -> str:
-    import pandas as pd
-
     names = [str(name) for name in columns.frame.columns if name not in exclude]
     if "y" in names:
         return "y"
-    numeric = [name for name in names if pd.to_numeric(columns.frame[name], errors="coerce").notna().any()]
+    numeric = [name for name in names if _is_numeric(columns, name)]
     if len(numeric) == 1:
         return numeric[0]
     listed = ", ".join(map(repr, numeric[:12])) if numeric else "no numeric column"
     raise DataError(columns.source, "one column to forecast", listed, "Name it with target= (--target).")
+
+
+def _is_numeric(columns: Columns, name: str) -> bool:
+    try:
+        return not np.isnan(numbers(columns, name, [])).all()
+    except DataError:
+        return False
 
 
 def _in_order(

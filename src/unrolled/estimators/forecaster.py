@@ -150,14 +150,13 @@ class Forecaster(BaseEstimator):
         length = self.input_steps or _input_steps(horizon, season, most)
         lag = season if season > 1 and length + season <= most // 2 else 0
         constant = len(known) > 0 and bool(np.ptp(known) <= 1e-12 * np.abs(known).max())
-        notes = list(table.notes)
+        self.notes_ = list(table.notes)
         if constant:
-            notes.append(
+            self._note(
                 f"Column {table.columns[0]!r} is constant ({known[0]:g}): nothing to learn, its value is repeated."
             )
-            logger.warning("%s", notes[-1])
         self.target_, self.time_, self.series_ = table.columns[0], table.time, table.series
-        self.kind_, self.frequency_, self.notes_ = table.kind, table.frequency, notes
+        self.kind_, self.frequency_ = table.kind, table.frequency
         self.season_, self.lag_, self.input_steps_ = season, lag, length
         self.model_ = "linear" if constant else {"auto": "lstm"}.get(self.model, self.model)
         self.tail_ = table[-self.window_ :]
@@ -174,6 +173,9 @@ class Forecaster(BaseEstimator):
         self.linear_ = Linear.fit(train.inputs[..., 0], train.targets, train.counted)
         self.run_ = self._train(train, valid, progress)
         self.networks_ = self.run_.members
+        if self.run_.interrupted:
+            trained = f"{len(self.networks_)} of {self.members} member{'' if self.members == 1 else 's'}"
+            self._note(f"Interrupted: goes on with {trained}, the last one not trained to its end.")
         self.widths_ = self._interval_widths(valid if len(valid) else train)
         return self
 
@@ -186,6 +188,7 @@ class Forecaster(BaseEstimator):
         Raises:
             DataError: the rows follow another calendar, or leave a hole behind those already known.
         """
+        self._check_fitted()
         self.tail_ = self._seen(frame)[-self.window_ :]
         return self
 
@@ -214,6 +217,7 @@ class Forecaster(BaseEstimator):
         Raises:
             DataError: as `update`.
         """
+        self._check_fitted()
         table = self.tail_ if frame is None else self._seen(frame)
         if len(table) < self.window_:
             raise DataError(
@@ -259,6 +263,7 @@ class Forecaster(BaseEstimator):
             DataError: no origin is left.
             OptionError: `stride` or `refit` is out of its range.
         """
+        self._check_fitted()
         if refit != "never":
             raise OptionError(
                 "backtest", "refit='never'", repr(refit), "Other values come in a later version."
@@ -295,6 +300,11 @@ class Forecaster(BaseEstimator):
             "seasonal_naive": seasonal_naive(past, self.horizon, self.season_),
             "linear": self.linear_.predict(past[:, -self.window_ :]),
         }
+        usual = next(iter(self.frequency_.seasons), self.season_)
+        if (
+            usual != self.season_ and usual <= length
+        ):  # the calendar's own season beside the one that was found
+            others[f"seasonal_naive_{usual}"] = seasonal_naive(past, self.horizon, usual)
         origins = table.times[windows.origins]
         scores = {
             "model": score(actual, mean, counted) | {"coverage": self._coverage(actual - mean, counted)},
@@ -321,6 +331,7 @@ class Forecaster(BaseEstimator):
         from unrolled.estimators.saving import save_forecaster
         from unrolled.training.checkpoint import whole_folder
 
+        self._check_fitted()
         with whole_folder(Path(folder), overwrite=overwrite) as partial:
             save_forecaster(self, partial)
 
@@ -375,7 +386,24 @@ class Forecaster(BaseEstimator):
 
     def _interval_widths(self, windows: Windows) -> NDArray[np.float64]:
         errors = self._in_units(windows.targets.astype(np.float64)) - self._forecast(windows)
+        least = int(windows.counted.sum(axis=0).min())
+        narrow = [f"{level:g} %" for level in self.levels if (least + 1) * level > 100 * least]
+        if narrow:
+            self._note(
+                f"Only {least} held-back windows measure the intervals: that of {' and '.join(narrow)} is no wider "
+                "than the largest error among them."
+            )
         return conformal_widths(errors, windows.counted, self.levels)
+
+    def _note(self, sentence: str) -> None:
+        self.notes_.append(sentence)
+        logger.warning("%s", sentence)
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "widths_"):
+            raise OptionError(
+                "Forecaster", "a fitted forecaster", "one that has seen no data", "Call fit first."
+            )
 
     def _coverage(self, errors: NDArray[np.float64], counted: NDArray[np.bool_]) -> dict[str, float]:
         inside = [np.abs(errors) <= width for width in self.widths_]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Backtest", "score", "verdict"]
+__all__ = ["Backtest", "label", "score", "verdict"]
 
 TIE = 0.995  # a model must lie below this share of the best baseline's error to be called better
 NAMES = {"naive": "naive (last value)", "seasonal_naive": "seasonal naive", "linear": "linear (ridge)"}
@@ -20,7 +20,8 @@ class Backtest:
     Attributes:
         frame: a row for each origin and step: series, target, origin, step, time, actual (missing
             where a gap was filled), mean, and lo-80, hi-80 … for each level.
-        scores: "model", "baselines" (naive, seasonal_naive, linear) and "held_out", as `metrics.json` holds them.
+        scores: "model", "baselines" (naive, seasonal_naive, linear; seasonal_naive_7 where the calendar's
+            own season is another than the one found) and "held_out", as `metrics.json` holds them.
     """
 
     frame: Any
@@ -54,6 +55,17 @@ def score(
     }
 
 
+def label(baseline: str) -> str:
+    """Return a baseline's name as tables show it.
+
+    >>> label("linear"), label("seasonal_naive_7")
+    ('linear (ridge)', 'seasonal naive (7 steps)')
+    """
+    if baseline.startswith("seasonal_naive_"):
+        return f"seasonal naive ({baseline.removeprefix('seasonal_naive_')} steps)"
+    return NAMES.get(baseline, baseline)
+
+
 def verdict(scores: Mapping[str, Any]) -> tuple[bool, str]:
     """Say whether the model beats every baseline, in one sentence.
 
@@ -62,7 +74,7 @@ def verdict(scores: Mapping[str, Any]) -> tuple[bool, str]:
     best of them.')
     """
     mae = scores["model"]["mae"]
-    errors = {NAMES.get(name, name): values["mae"] for name, values in scores["baselines"].items()}
+    errors = {label(name): values["mae"] for name, values in scores["baselines"].items()}
     best = min(errors, key=lambda name: errors[name])
     lost = [name for name, error in errors.items() if error < mae]
     if lost:
