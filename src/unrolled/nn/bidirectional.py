@@ -48,6 +48,7 @@ class Bidirectional(nn.Module):
         if backward_layer is None:
             backward_layer = _fresh_copy(self.forward_layer)
         self.backward_layer = _checked(backward_layer, "backward_layer", go_backwards=True)
+        _check_alike(self.forward_layer, self.backward_layer)
 
     def forward(
         self,
@@ -102,6 +103,18 @@ class Bidirectional(nn.Module):
         return f"merge_mode={self.merge_mode!r}"
 
 
+def _check_alike(ahead: OverTime, back: OverTime) -> None:
+    for option in ("return_sequences", "return_state"):
+        mine, its = getattr(ahead, option), getattr(back, option)
+        if mine != its:
+            raise OptionError(
+                "Bidirectional",
+                expected=f"both layers to have the same {option}",
+                got=f"{mine} and {its}",
+                cure=f"Give the backward layer {option}={mine}.",
+            )
+
+
 def _checked(layer: Any, name: str, go_backwards: bool) -> OverTime:
     if not isinstance(layer, OverTime) or layer.go_backwards != go_backwards:
         way = "backwards" if go_backwards else "forwards"
@@ -117,6 +130,7 @@ def _checked(layer: Any, name: str, go_backwards: bool) -> OverTime:
 def _fresh_copy(layer: OverTime) -> OverTime:
     other = copy.deepcopy(layer)
     other.go_backwards = True
+    other.reset_state()
     for module in other.modules():
         reset = getattr(module, "reset_parameters", None)
         if callable(reset):

@@ -78,7 +78,7 @@ class _DropIn(nn.RNNBase):
             output = PackedSequence(data, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
             finals = [self.permute_hidden(s, input.unsorted_indices) for s in finals]
         else:
-            output = x[0] if one else x if self.batch_first else x.transpose(0, 1)
+            output = x[0] if one else x if self.batch_first else x.transpose(0, 1).contiguous()
             finals = [s[:, 0] for s in finals] if one else finals
         return output, tuple(finals) if self.kind == "lstm" else finals[0]
 

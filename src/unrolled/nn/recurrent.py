@@ -99,7 +99,7 @@ class _Layer(OverTime, RecurrentWeights):
         """
         r = self.recurrence(x, initial_state, mask)
         y, state = dispatch.run(r, self.implementation)
-        check_finite(type(self).__name__, state[0], x, self.parameters())
+        check_finite(type(self).__name__, state[0], x, self.parameters(), r.state, mask)
         return self.finish(y, state)
 
     def recurrence(self, x: Tensor, initial_state: Any = None, mask: Tensor | None = None) -> Recurrence:
@@ -323,12 +323,14 @@ class RNN(OverTime):
             y, new = self.cell(x_t, state[0] if isinstance(size, int) else state)
             return y, (new,) if isinstance(size, int) else tuple(new)
 
+        start = self.start(initial_state, zeros, names)
         y, state = reference.unroll(
             step,
             x,
-            self.start(initial_state, zeros, names),
+            start,
             mask=mask,
             reverse=self.go_backwards,
             last_only=not self.return_sequences,
         )
+        check_finite("RNN", state[0], x, self.parameters(), start, mask)
         return self.finish(y, state)

@@ -123,9 +123,16 @@ def check_mask(where: str, mask: Any, shape: tuple[int, ...]) -> None:
         raise ShapeError(where, f"mask of shape (batch, time) = {tuple(shape)}", str(tuple(mask.shape)), cure)
 
 
-def check_finite(where: str, last: Tensor, x: Tensor, weights: Iterable[Tensor]) -> None:
-    """A finite input and finite weights gave no NaN: a NaN once made stays to the last step, so that is
-    looked at.
+def check_finite(
+    where: str,
+    last: Tensor,
+    x: Tensor,
+    weights: Iterable[Tensor],
+    start: tuple[Tensor, ...] = (),
+    mask: Tensor | None = None,
+) -> None:
+    """Finite inputs (those not masked), initial states and weights gave no NaN: a NaN once made stays to the
+    last step, so that is looked at.
 
     Skipped where looking would cost a synchronisation (CUDA) or cannot be done (inside torch.func or
     torch.compile, or with an axis of members, one of which must not stop the others).
@@ -134,12 +141,10 @@ def check_finite(where: str, last: Tensor, x: Tensor, weights: Iterable[Tensor])
         return
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return
-    if (
-        last.sum().isnan()
-        and last.isnan().any()
-        and x.isfinite().all()
-        and all(w.isfinite().all() for w in weights)
-    ):
+    if not (last.sum().isnan() and last.isnan().any()):
+        return
+    x = x if mask is None else x[mask]
+    if all(t.isfinite().all() for t in (x, *start, *weights)):
         raise InputError(
             where,
             expected="numbers that stay finite over the sequence",

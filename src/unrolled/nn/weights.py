@@ -175,6 +175,17 @@ def to_torch(layer: nn.Module) -> nn.RNN | nn.LSTM | nn.GRU:
             layer.merge_mode == "concat", "to_torch", 'merge_mode="concat"', repr(layer.merge_mode)
         )
     first = _plain(directions[0], "to_torch")
+    for other in directions[1:]:
+        theirs_too = _plain(other, "to_torch")
+        for name in ("kind", "input_size", "units", "activation"):
+            mine, its = getattr(first, name), getattr(theirs_too, name)
+            _refuse_unless(
+                mine == its, "to_torch", f"the same {name} in both directions", f"{mine!r} and {its!r}"
+            )
+        alike = (first.bias is None) == (theirs_too.bias is None) and (first.bias_hh is None) == (
+            theirs_too.bias_hh is None
+        )
+        _refuse_unless(alike, "to_torch", "the same biases in both directions", "different ones")
     _refuse_unless(
         isinstance(first, SimpleRNN | LSTM | GRU), "to_torch", "SimpleRNN, LSTM or GRU", repr(layer)
     )
