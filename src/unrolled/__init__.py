@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from unrolled.estimators.forecaster import Forecaster
     from unrolled.estimators.saving import load
     from unrolled.kernels.dispatch import explain
+    from unrolled.kernels.native import set_num_threads
     from unrolled.nn.dropin import accelerate
     from unrolled.training.loop import Training, TrainingRun, fit
 
@@ -30,6 +31,7 @@ _WHERE = {
     "explain": "unrolled.kernels.dispatch",
     "fit": "unrolled.training.loop",
     "load": "unrolled.estimators.saving",
+    "set_num_threads": "unrolled.kernels.native",
 }
 _MODULES = ("data", "nn")
 
@@ -44,6 +46,7 @@ __all__ = [
     "fit",
     "load",
     "nn",
+    "set_num_threads",
 ]
 
 
