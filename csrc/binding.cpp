@@ -3,6 +3,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <cstring>
 #include <stdexcept>
 
 #include "recurrence.h"
@@ -60,8 +61,8 @@ void choose(const std::string& isa) {
   throw std::invalid_argument(isa);
 }
 
-// `numbers` are the members of Call in their order, addresses as integers. A tuple costs one argument.
-Call unpack(nb::tuple numbers) {
+// `numbers` are the members of Call in their order, addresses as integers. A list costs one argument.
+Call unpack(nb::list numbers) {
   constexpr size_t count = sizeof(Call) / sizeof(int64_t);
   static_assert(sizeof(void*) == sizeof(int64_t) && sizeof(Call) == count * sizeof(int64_t));
   if (numbers.size() != count) throw std::invalid_argument("the number of fields of Call");
@@ -82,13 +83,16 @@ NB_MODULE(_native, m) {
   m.def("isas", &isas);
   m.def("isa", [] { return std::string(chosen.name); });
   m.def("choose", &choose);
-  m.def("saved_size", [](nb::tuple numbers, bool wide) { return kernels(wide).saved_size(unpack(numbers)); });
-  m.def("forward", [](nb::tuple numbers, bool wide) {
+  m.def("evaluate", [](int64_t function, int64_t x, int64_t y, int64_t n, bool wide) {    // n: a multiple of 16
+    kernels(wide).evaluate(function, reinterpret_cast<const void*>(x), reinterpret_cast<void*>(y), n);
+  });
+  m.def("vector_bytes", [] { return kernels(false).bytes; });
+  m.def("forward", [](nb::list numbers, bool wide) {
     const Call call = unpack(numbers);
     nb::gil_scoped_release free;
     kernels(wide).forward(call);
   });
-  m.def("backward", [](nb::tuple numbers, bool wide) {
+  m.def("backward", [](nb::list numbers, bool wide) {
     const Call call = unpack(numbers);
     nb::gil_scoped_release free;
     kernels(wide).backward(call);

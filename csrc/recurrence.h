@@ -1,46 +1,50 @@
 // One call of a recurrent layer, forward or backward, on raw memory. Knows no framework.
 //
 // Letters: M members, B batch, T time, I input features, H units, G gates (1, 4 or 3).
-// All arrays are contiguous in their last axis; strides are in elements. Nothing is kept after a call.
+// Arrays are contiguous where no strides are given; strides are in elements. Nothing is kept after a call.
 #pragma once
 
 #include <cstdint>
 
 namespace unrolled {
 
-enum Cell : int64_t { SIMPLE_RNN = 0, LSTM = 1, GRU = 2 };    // GRU: the reset gate after the product
+enum Cell : int64_t { SIMPLE_RNN = 0, LSTM = 1, GRU = 2, GRU_BEFORE = 3 };    // the reset after, before the product
 enum Activation : int64_t { TANH = 0, RELU = 1, LINEAR = 2, SIGMOID = 3 };
 
 struct Call {
-  int64_t cell, activation;    // the activation is the SimpleRNN's; LSTM and GRU use tanh
+  int64_t cell, activation;    // the activation is that of the candidate, and of an LSTM's c
   int64_t M, B, T, I, H;
+  int64_t reverse;    // whether time runs from the last step to the first, in x, mask and dx; y is in order of computation
+  int64_t last_only;    // whether y and dy have one step, the last
   int64_t threads;
 
-  const void* x;    // (M, B, T, I) with strides; a reversed sequence starts at its end and has a negative x_time
+  const void* x;    // (M, B, T, I) with strides
   int64_t x_member, x_batch, x_time;
   const uint8_t* mask;    // (M, B, T) with strides, or null; 0 where a step is skipped
   int64_t mask_member, mask_batch, mask_time;
-  const void *h0, *c0;    // (M, B, H); c0 for an LSTM
+  const void *h0, *c0;    // (M, B, H), or null for zeros; c0 for an LSTM
   const void *weight_ih, *weight_hh;    // (M, G·H, I) and (M, G·H, H); gates in torch's order, i f g o and r z n
   const void *bias, *bias_hh;    // (M, G·H), or null
+  const void *norm_weight, *norm_bias;    // (M, G·H) or for an LSTM (M, 5·H), or null: gain and shift of layer norms
   const void* recurrent_mask;    // (M, B, H) or null; multiplies h(t-1) where it enters the product
 
-  void* h;    // (M, B, T, H): the state after each step; null where neither steps nor a gradient are wanted
+  void* y;    // (M, B, T or 1, H), or null
   void *h_last, *c_last;    // (M, B, H)
-  void* saved;    // (M, B, T, saved_size()): what backward needs; null for inference
+  void* saved;    // what backward needs, or null for inference
+  int64_t saved_size;    // its elements: refused if they are too few
 
-  const void *dh, *dh_last, *dc_last;    // gradients of h, h_last, c_last, or null
-  void *dx;    // (M, B, T, I), contiguous, in the order of x_time; or null
-  void *dh0, *dc0;    // (M, B, H)
-  void *dweight_ih, *dweight_hh, *dbias, *dbias_hh;    // as the weights; the biases or null
+  const void *dy, *dh_last, *dc_last;    // gradients of y, h_last, c_last, or null
+  void* dx;    // (M, B, T, I), or null
+  void *dh0, *dc0;    // (M, B, H), or null
+  void *dweight_ih, *dweight_hh, *dbias, *dbias_hh, *dnorm_weight, *dnorm_bias;    // as the weights, or null
 };
 
 // Of one instruction set and one type each: the functions that recurrence.cpp is compiled to.
 struct Kernels {
-  const char* isa;
-  int64_t (*saved_size)(const Call&);    // elements for each row and step
+  int64_t bytes;    // of a vector
   void (*forward)(const Call&);
   void (*backward)(const Call&);
+  void (*evaluate)(int64_t function, const void* x, void* y, int64_t n);    // 0 exp, 1 sigmoid, 2 tanh: for tests
 };
 
 // Runs task(0) … task(count - 1) on at most `threads` threads, this one among them. In pool.cpp.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import KernelError, OptionError
-from unrolled.kernels import aten, native, reference
+from unrolled.kernels import aten, native, operators, reference
 from unrolled.kernels.recurrence import Recurrence
 
 __all__ = ["TABLE", "Choice", "Implementation", "choose", "explain", "run"]
@@ -69,7 +69,7 @@ if native.AVAILABLE:  # behind the reference, which covers everything: it runs w
                     *("reset_after", "reverse", "last_only", "mask", "recurrent_dropout", "members"),
                 }
             ),
-            run=native.run,
+            run=operators.run,
         ),
     )
 

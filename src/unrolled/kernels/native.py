@@ -1,27 +1,39 @@
 """Our C++ kernels (csrc/), called with addresses: forward and backward over the whole sequence.
 
-A build without a compiler lacks them; `AVAILABLE` says so, and the dispatch goes on without. Letters:
-`recurrence.py`.
+What is here is raw: plain CPU tensors in, new ones out, no gradients recorded. `operators.py` gives it to
+autograd, torch.func and torch.compile. A build without a compiler lacks the kernels; `AVAILABLE` says so.
+Letters: `recurrence.py`.
 """
 
 import os
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from unrolled.errors import KernelError
-from unrolled.kernels.recurrence import Recurrence
 
 try:
     from unrolled.kernels import _native  # type: ignore[attr-defined]
 except ImportError:
     _native = None
 
-__all__ = ["AVAILABLE", "instruction_set", "run", "set_num_threads", "threads"]
+__all__ = [
+    "AVAILABLE",
+    "Arguments",
+    "Options",
+    "backward",
+    "forward",
+    "instruction_set",
+    "saved_size",
+    "set_num_threads",
+    "threads",
+]
 
 AVAILABLE = _native is not None
-CELLS = {"simple_rnn": 0, "lstm": 1, "gru": 2}
+LSTM = 1
+CELLS = {"simple_rnn": 0, "lstm": LSTM, "gru": 2, "gru, reset before": 3}
 ACTIVATIONS = {"tanh": 0, "relu": 1, "linear": 2, "sigmoid": 3}
 
 _threads = torch.get_num_threads()
@@ -66,118 +78,98 @@ if _native is not None and "UNROLLED_ISA" in os.environ:
     _native.choose(os.environ["UNROLLED_ISA"])
 
 
-def run(r: Recurrence) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """As `reference.run`."""
-    if r.mask is not None:  # what is skipped may be anything, NaN too, and must not meet a zero gradient
-        r = r._replace(x=torch.where(r.mask.unsqueeze(-1), r.x, 0.0))
-    tensors = (r.x, r.weight_ih, r.weight_hh, r.bias, r.bias_hh, r.state[0], r.state[-1], r.recurrent_mask)
-    wants_grad = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    if wants_grad:
-        h, *last = _OverTime.apply(r, *tensors)
+class Arguments(NamedTuple):
+    """The tensors of a call; `mask` and `recurrent_mask` have no gradient. h0 and c0 are zeros where None."""
+
+    x: Tensor
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias: Tensor | None
+    bias_hh: Tensor | None
+    h0: Tensor | None
+    c0: Tensor | None
+    norm_weight: Tensor | None
+    norm_bias: Tensor | None
+    mask: Tensor | None
+    recurrent_mask: Tensor | None
+
+
+class Options(NamedTuple):
+    """The rest of a call: numbers of `CELLS` and `ACTIVATIONS`, and two flags of `Recurrence`."""
+
+    cell: int
+    activation: int
+    reverse: bool
+    last_only: bool
+
+
+def forward(a: Arguments, o: Options, save: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """y, the final h and c, and with `save` what backward needs. c is None but of an LSTM."""
+    a, sizes, call = _prepare(a, o)
+    x, state = a.x, (*sizes[:-2], sizes[-1])
+    y = x.new_empty(*sizes[:-2], 1 if o.last_only else sizes[-2], sizes[-1])
+    h = x.new_empty(state)
+    c = x.new_empty(state) if o.cell == LSTM else None
+    wide = x.dtype is torch.float64
+    saved = x.new_empty(saved_size(a, o)) if save else None
+    call[27:32] = (y.data_ptr(), h.data_ptr(), _address(c), _address(saved), saved.numel() if save else 0)
+    _native.forward(call, wide)
+    return (y.squeeze(-2) if o.last_only else y), h, c, saved
+
+
+def backward(
+    a: Arguments, o: Options, saved: Tensor, gradients: Sequence[Tensor | None], needs: Sequence[bool]
+) -> list[Tensor | None]:
+    """From the gradients of y, h and c to those of the first nine arguments, where needed."""
+    a, _, call = _prepare(a, o)
+    given = [None if g is None else g.contiguous() for g in gradients]
+    found = [
+        torch.empty(t.shape, dtype=t.dtype) if needed and t is not None else None
+        for t, needed in zip(a, needs, strict=False)
+    ]
+    dx, dw_ih, dw_hh, dbias, dbias_hh, dh0, dc0, dnorm, dnorm_bias = map(_address, found)
+    call[30:32] = saved.data_ptr(), saved.numel()
+    call[32:44] = (*map(_address, given), dx, dh0, dc0, dw_ih, dw_hh, dbias, dbias_hh, dnorm, dnorm_bias)
+    _native.backward(call, a.x.dtype is torch.float64)
+    return found
+
+
+def saved_size(a: Arguments, o: Options) -> int:
+    """How many numbers `forward` saves: gates and states of all steps, padded to vectors (Plan in recurrence.cpp)."""
+    lanes = _native.vector_bytes() // a.x.element_size()
+    panel = lanes * (2 if o.cell == 0 else 1)
+    units = -(-a.weight_hh.shape[-1] // panel) * panel
+    states = 1 + (o.cell == LSTM) + (a.recurrent_mask is not None)
+    T = a.x.shape[-2]
+    rows = a.x.shape[0] * (1 if a.x.ndim == 3 else a.x.shape[1])
+    return rows * (states * (T + 1) * units + (0 if o.cell == 0 else 4 * T * units))
+
+
+def _prepare(a: Arguments, o: Options) -> tuple[Arguments, tuple[int, ...], list[int]]:
+    """The arguments in the layout that the kernels read, (members) batch, time, units, and the numbers of a Call."""
+    x = a.x if a.x.stride(-1) == 1 else a.x.contiguous()
+    mask = a.mask
+    a = Arguments(x, *(t if t is None else t.contiguous() for t in a[1:9]), mask, _contiguous(a.recurrent_mask))
+    shape, strides = x.shape, x.stride()
+    units = a.weight_hh.shape[-1]
+    if len(shape) == 3:
+        (B, T, F), M = shape, 1
+        x_strides, mask_strides = (0, *strides[:2]), (0, 0, 0) if mask is None else (0, *mask.stride())
     else:
-        h, *last = _forward(r, tensors, save=False)[0]
-    state = tuple(last[: len(r.state)])
-    if r.last_only:
-        y = state[0]
-        if r.mask is not None:
-            y = torch.where(r.mask.any(-1, keepdim=True), y, 0.0)
-    else:
-        y = h
-        if r.mask is not None:
-            order = r.mask.flip(-1) if r.reverse else r.mask
-            y = torch.where((order.cumsum(-1) > 0).unsqueeze(-1), y, 0.0)
-    return y, state
+        M, B, T, F = shape
+        x_strides, mask_strides = strides[:3], (0, 0, 0) if mask is None else mask.stride()
+    call = [
+        o.cell, o.activation, M, B, T, F, units, o.reverse, o.last_only, _threads,
+        x.data_ptr(), *x_strides, _address(mask), *mask_strides, _address(a.h0), _address(a.c0),
+        *map(_address, a[1:5]), _address(a.norm_weight), _address(a.norm_bias), _address(a.recurrent_mask),
+        *(0,) * 17,
+    ]  # fmt: skip
+    return a, (*shape[:-1], units), call
 
 
-class _OverTime(torch.autograd.Function):
-    """The states of all steps, and the last h and c."""
-
-    @staticmethod
-    def forward(ctx: Any, r: Recurrence, *tensors: Tensor | None) -> Any:
-        outputs, kept, call = _forward(r, tensors, save=True)
-        ctx.r, ctx.call = r._replace(x=r.x.detach(), state=()), call
-        ctx.save_for_backward(*tensors, outputs[0], *kept)
-        return outputs
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> Any:
-        if torch.is_grad_enabled():
-            raise KernelError(
-                f"native {ctx.r.cell}",
-                "one backward",
-                "a backward through the backward (create_graph=True)",
-                "Set layer.implementation = 'reference', which can be differentiated twice.",
-            )
-        return None, *_backward(ctx, gradients)
-
-
-def _rows(t: Tensor | None, members: bool) -> Tensor | None:
-    """Give a tensor its axis of members."""
-    return t if t is None or members else t.unsqueeze(0)
+def _contiguous(t: Tensor | None) -> Tensor | None:
+    return t if t is None else t.contiguous()
 
 
 def _address(t: Tensor | None) -> int:
     return 0 if t is None else t.data_ptr()
-
-
-def _forward(r: Recurrence, tensors: tuple[Tensor | None, ...], save: bool) -> Any:
-    members = r.weight_ih.ndim == 3
-    x, w_ih, w_hh, bias, bias_hh, h0, c0, keep = (_rows(t, members) for t in tensors)
-    assert x is not None and w_ih is not None and w_hh is not None and h0 is not None and c0 is not None  # noqa: PT018
-    if x.stride(-1) != 1:
-        x = x.contiguous()
-    w_ih, w_hh, h0, c0 = w_ih.contiguous(), w_hh.contiguous(), h0.contiguous(), c0.contiguous()
-    bias, bias_hh, keep = (None if t is None else t.contiguous() for t in (bias, bias_hh, keep))
-    mask = _rows(r.mask, members)
-    M, B, T, F = x.shape
-    H = h0.shape[-1]
-    h = x.new_empty(M, B, T, H) if save or not r.last_only else None
-    h_last, c_last = torch.empty_like(h0), torch.empty_like(c0) if r.cell == "lstm" else None
-    wide = x.dtype == torch.float64
-    item = x.element_size()
-    x_start, x_time = x.data_ptr(), x.stride(2)
-    mask_start, mask_strides = 0, [0, 0, 0]
-    if mask is not None:
-        mask_start, mask_strides = mask.data_ptr(), list(mask.stride())
-    if r.reverse:
-        x_start, x_time = x_start + (T - 1) * x_time * item, -x_time
-        mask_start += (T - 1) * mask_strides[2]
-        mask_strides[2] *= -1
-    call = [
-        CELLS[r.cell], ACTIVATIONS[r.activation], M, B, T, F, H, _threads,
-        x_start, x.stride(0), x.stride(1), x_time, mask_start, *mask_strides, h0.data_ptr(), c0.data_ptr(),
-        w_ih.data_ptr(), w_hh.data_ptr(), _address(bias), _address(bias_hh), _address(keep),
-        _address(h), h_last.data_ptr(), _address(c_last), 0, *(0,) * 10,
-    ]  # fmt: skip
-    kept = None
-    if save:
-        kept = x.new_empty(M * B * T * _native.saved_size(tuple(call), wide))
-        call[26] = kept.data_ptr()
-    _native.forward(tuple(call), wide)
-    outputs: tuple[Tensor | None, ...] = (h, h_last) if c_last is None else (h, h_last, c_last)
-    if not members:
-        outputs = tuple(t if t is None else t.squeeze(0) for t in outputs)
-    # What the addresses in `call` point to must live until backward: the copies made here.
-    return (
-        outputs,
-        (kept, x, w_ih, w_hh, h0, c0, *(t for t in (keep, mask) if t is not None)) if save else (),
-        call,
-    )
-
-
-def _backward(ctx: Any, gradients: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
-    r = ctx.r
-    x, w_ih, w_hh, bias, bias_hh, h0, c0 = ctx.saved_tensors[:7]
-    contiguous = [None if g is None else g.contiguous() for g in gradients]
-    dh, dh_last, dc_last = (*contiguous, None)[:3]
-    dx = torch.empty(x.shape, dtype=x.dtype) if ctx.needs_input_grad[1] else None
-    new = [torch.empty(t.shape, dtype=t.dtype) for t in (h0, c0, w_ih, w_hh)]
-    dbias, dbias_hh = (None if t is None else torch.empty(t.shape, dtype=t.dtype) for t in (bias, bias_hh))
-    call = list(ctx.call)
-    call[7] = _threads
-    call[27:37] = [_address(t) for t in (dh, dh_last, dc_last, dx, *new, dbias, dbias_hh)]
-    _native.backward(tuple(call), x.dtype == torch.float64)
-    if dx is not None and r.reverse:
-        dx = dx.flip(-2)
-    dh0, dc0, dw_ih, dw_hh = new
-    return dx, dw_ih, dw_hh, dbias, dbias_hh, dh0, (dc0 if r.cell == "lstm" else None), None

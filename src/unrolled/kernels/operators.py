@@ -1,0 +1,220 @@
+"""The C++ kernels for autograd, torch.func and torch.compile.
+
+Eager calls go straight to `native.py`. Under torch.compile, and wherever tensors are not plain (fake ones,
+dispatch modes), they go through two operators of `torch.library`, unrolled::recurrence and
+unrolled::recurrence_backward, of which neither is differentiable: the autograd.Function lies outside them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unrolled.errors import KernelError
+from unrolled.kernels import native
+from unrolled.kernels.native import Arguments, Options
+from unrolled.kernels.recurrence import Recurrence
+
+__all__ = ["run"]
+
+INPUTS = len(Arguments._fields)
+DIFFERENTIABLE = 9    # of them, the first ones
+
+
+def run(r: Recurrence) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """As `reference.run`."""
+    before = r.cell == "gru" and not r.reset_after
+    options = Options(
+        native.CELLS["gru, reset before" if before else r.cell],
+        native.ACTIVATIONS[r.activation],
+        r.reverse,
+        r.last_only,
+    )
+    h0, c0 = (r.state[0], r.state[1] if r.cell == "lstm" else None) if r.state else (None, None)
+    arguments = Arguments(
+        r.x, r.weight_ih, r.weight_hh, r.bias, r.bias_hh, h0, c0, r.norm_weight, r.norm_bias, r.mask, r.recurrent_mask
+    )
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in arguments):
+        y, h, *rest = _OverTime.apply(*arguments, *options)
+    else:
+        y, h, *rest = _forward(arguments, options, save=False)
+    return y, (h, rest[0]) if r.cell == "lstm" else (h,)
+
+
+def _plain(x: Tensor) -> bool:
+    """Whether x is a tensor with memory of its own, and nobody watches its operations."""
+    return (
+        not torch.compiler.is_compiling()
+        and type(x) in (Tensor, torch.nn.Parameter)
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and torch._C._len_torch_dispatch_stack() == 0
+    )
+
+
+def _forward(a: Arguments, o: Options, save: bool) -> tuple[Tensor, ...]:
+    """y, h, for an LSTM c, and with `save` what is saved."""
+    if _plain(a.x):
+        return tuple(t for t in native.forward(a, o, save) if t is not None)
+    y, h, c, saved = torch.ops.unrolled.recurrence(*a, *o, save)
+    return (y, h) + (c,) * (o.cell == native.LSTM) + (saved,) * save
+
+
+class _OverTime(torch.autograd.Function):
+    """y, h, for an LSTM c, and what is saved."""
+
+    @staticmethod
+    def forward(*inputs: Any) -> tuple[Tensor, ...]:
+        return _forward(Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS:]), save=True)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.save_for_backward(*inputs[:INPUTS], output[-1])
+        ctx.options = inputs[INPUTS:]
+        ctx.mark_non_differentiable(output[-1])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        *tensors, saved = ctx.saved_tensors
+        dy, dh, dc = (*gradients[:-1], None)[:3]
+        needs = ctx.needs_input_grad[:DIFFERENTIABLE]
+        inputs = (*tensors, *ctx.options, saved, dy, dh, dc, *needs)
+        if _plain(saved) and not torch.is_grad_enabled():
+            found = _backward(*inputs)
+        else:
+            found = _Backward.apply(*inputs)
+            if not isinstance(found, tuple):
+                found = (found,)
+            left = iter(found)
+            found = [next(left) if needed and t is not None else None for needed, t in zip(needs, tensors, strict=False)]
+        return (*found, *(None,) * (INPUTS - DIFFERENTIABLE + len(ctx.options)))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
+        return _over_members(_OverTime.apply, info.batch_size, in_dims, inputs, INPUTS)
+
+
+def _backward(*inputs: Any) -> list[Tensor | None]:
+    """The gradients of the first nine arguments, or None."""
+    a, o = Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS : INPUTS + 4])
+    saved, *gradients = inputs[INPUTS + 4 : INPUTS + 8]
+    needs = inputs[INPUTS + 8 :]
+    if _plain(saved):
+        return native.backward(a, o, saved, gradients, needs)
+    found = torch.ops.unrolled.recurrence_backward(*a, *o, saved, *gradients, list(needs))
+    return [g if needed and t is not None else None for g, needed, t in zip(found, needs, a, strict=False)]
+
+
+class _Backward(torch.autograd.Function):
+    """The way back as a function of its own, for torch.func; it has no derivative."""
+
+    @staticmethod
+    def forward(*inputs: Any) -> tuple[Tensor, ...]:
+        return tuple(g for g in _backward(*inputs) if g is not None)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> Any:
+        raise KernelError(
+            "the native kernels",
+            "one backward",
+            "a backward through the backward",
+            "Set layer.implementation = 'reference', which can be differentiated twice.",
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
+        return _over_members(_Backward.apply, info.batch_size, in_dims, inputs, INPUTS + 8)
+
+
+def _over_members(
+    function: Any, size: int, in_dims: tuple[int | None, ...], inputs: tuple[Any, ...], tensors: int
+) -> tuple[Any, Any]:
+    """A function of tensors, and what follows them, with the mapped axis as members, the first axis."""
+    nested = inputs[1].ndim - (in_dims[1] is not None) == 3    # weight_ih has an axis of members already
+    merged = []
+    for position, (t, dim) in enumerate(zip(inputs, in_dims, strict=True)):
+        if not isinstance(t, Tensor):
+            merged.append(t)
+            continue
+        t = t.unsqueeze(0).expand(size, *t.shape) if dim is None else t.movedim(dim, 0)
+        flat = position == INPUTS + 4    # what is saved: members lie one after the other
+        merged.append(t.reshape(-1) if flat else t.flatten(0, 1) if nested else t)
+    outputs = function(*merged)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    apart = tuple(
+        t.reshape(size, -1) if t.ndim == 1 else t.unflatten(0, (size, -1)) if nested else t for t in outputs
+    )
+    return apart, (0,) * len(apart)
+
+
+_library = torch.library.Library("unrolled", "DEF")
+_ARGUMENTS = (
+    "Tensor x, Tensor weight_ih, Tensor weight_hh, Tensor? bias, Tensor? bias_hh, Tensor? h0, Tensor? c0, "
+    "Tensor? norm_weight, Tensor? norm_bias, Tensor? mask, Tensor? recurrent_mask, "
+    "int cell, int activation, bool reverse, bool last_only"
+)
+_library.define(f"recurrence({_ARGUMENTS}, bool save) -> (Tensor, Tensor, Tensor, Tensor)")
+_library.define(
+    f"recurrence_backward({_ARGUMENTS}, Tensor saved, Tensor? dy, Tensor? dh, Tensor? dc, bool[] needs) -> "
+    f"({', '.join(['Tensor'] * DIFFERENTIABLE)})"
+)
+
+
+def _recurrence(*inputs: Any) -> tuple[Tensor, ...]:
+    found = native.forward(Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS:-1]), inputs[-1])
+    return tuple(inputs[0].new_empty(0) if t is None else t for t in found)
+
+
+def _recurrence_backward(*inputs: Any) -> tuple[Tensor, ...]:
+    a, o, rest = Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS : INPUTS + 4]), inputs[INPUTS + 4 :]
+    found = native.backward(a, o, rest[0], rest[1:4], rest[4])
+    return tuple(a.x.new_empty(0) if t is None else t for t in found)
+
+
+def _fake_recurrence(*inputs: Any) -> tuple[Tensor, ...]:
+    a, o, save = Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS:-1]), inputs[-1]
+    state = (*a.x.shape[:-2], a.weight_hh.shape[-1])
+    y = a.x.new_empty(state if o.last_only else (*a.x.shape[:-1], state[-1]))
+    h = a.x.new_empty(state)
+    c = a.x.new_empty(state if o.cell == native.LSTM else 0)
+    size = native.saved_size(a, o) if save else 0
+    return y, h, c, a.x.new_empty(size)
+
+
+def _fake_backward(*inputs: Any) -> tuple[Tensor, ...]:
+    a, needs = inputs[:DIFFERENTIABLE], inputs[-1]
+    return tuple(
+        torch.empty(t.shape, dtype=t.dtype) if needed and t is not None else inputs[0].new_empty(0)
+        for t, needed in zip(a, needs, strict=True)
+    )
+
+
+def _refuse_gradients(name: str) -> Any:
+    """The operator at the level of autograd: it has no derivative, and says so rather than lose one."""
+
+    def call(*inputs: Any) -> Any:
+        if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in inputs):
+            raise KernelError(
+                f"torch.ops.unrolled.{name}",
+                "no gradient to be asked of the bare operator",
+                "an input that requires one",
+                "Call the layer, or wrap the operator in torch.no_grad().",
+            )
+        with torch._C._AutoDispatchBelowAutograd():
+            return getattr(torch.ops.unrolled, name)(*inputs)
+
+    return call
+
+
+for _name, _function, _fake in (
+    ("recurrence", _recurrence, _fake_recurrence),
+    ("recurrence_backward", _recurrence_backward, _fake_backward),
+):
+    _library.impl(_name, _function, "CPU")
+    _library.impl(_name, _refuse_gradients(_name), "Autograd")
+    torch.library.register_fake(f"unrolled::{_name}", _fake, lib=_library)
