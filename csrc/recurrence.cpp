@@ -10,6 +10,7 @@
 
 #include "cells.h"
 #include "product.h"
+#include "staged.h"
 #include "vector.h"
 
 namespace UNROLLED_NAMESPACE {
@@ -33,6 +34,13 @@ template <class T> class Buffer {    // aligned, not initialised
 template <class T> INLINE const T* as(const void* p) { return static_cast<const T*>(p); }
 template <class T> INLINE T* as(void* p) { return static_cast<T*>(p); }
 
+// A short row; a library's call would cost more than the copy.
+template <class T> INLINE void copy(const T* from, int64_t n, T* to) {
+  int64_t i = 0;
+  for (; i + WIDTH<T> <= n; i += WIDTH<T>) store(to + i, load(from + i));
+  for (; i < n; ++i) to[i] = from[i];
+}
+
 // How a call is cut up. It depends on the sizes alone, not on the threads: so do the bits of every sum.
 template <class T, int CELL> struct Plan {
   static constexpr int W = WIDTH<T>, TWO = PAIR * W;
@@ -41,7 +49,7 @@ template <class T, int CELL> struct Plan {
   const Call& call;
   int64_t panels, units, wide, width;    // units: H padded to panels; wide: to pairs of vectors; width: of all gates
   int64_t tiles, tile_rows;
-  int64_t gates_size, state_size, row_size;    // elements saved for a row
+  int64_t gates_size, state_size, norm_size, row_size;    // elements saved for a row
 
   explicit Plan(const Call& c) : call(c) {
     panels = (c.H + PER - 1) / PER;
@@ -54,15 +62,23 @@ template <class T, int CELL> struct Plan {
     tiles = (c.B + tile_rows - 1) / tile_rows;
     gates_size = CELL == SIMPLE_RNN ? 0 : c.T * width;    // a SimpleRNN's backward needs h alone
     state_size = (c.T + 1) * units;
-    row_size = gates_size + state_size * (1 + (CELL == LSTM) + (c.recurrent_mask != nullptr));
+    norm_size = c.norm_weight ? c.T * (width + units * (CELL == LSTM) + NORMS) : 0;
+    row_size = gates_size + state_size * (1 + (CELL == LSTM) + (c.recurrent_mask != nullptr)) + norm_size;
     if (c.saved && c.saved_size < c.M * c.B * row_size) throw std::invalid_argument("what is saved needs more memory");
+  }
+  bool staged() const { return CELL == GRU_BEFORE || call.norm_weight; }
+  int64_t norms() const { return P::GATES + (CELL == LSTM); }
+  template <class Weights> void set_norm(Stage<T>& s, int64_t member, const Weights& w, T* saved) const {
+    if (!call.norm_weight) return;
+    s.gain = w.gain + member * norms() * units, s.shift = w.shift + member * norms() * units;
+    s.hat = saved, s.c_hat = s.hat + s.rows * width, s.scale = s.c_hat + (CELL == LSTM) * s.rows * units;
   }
   int64_t input_step(int64_t t) const { return call.reverse ? call.T - 1 - t : t; }
 };
 
 template <class T, int CELL> struct Tile {
   int64_t member, first, rows, base;    // base: of its first row among the rows of all members
-  T *gates, *h, *c, *dropped;    // what is saved, all steps; h, c and dropped start with step 0
+  T *gates, *h, *c, *dropped, *norm;    // what is saved, all steps; h, c and dropped start with step 0
   Tile(const Plan<T, CELL>& plan, int64_t m, int64_t number) : member(m) {
     first = number * plan.tile_rows;
     rows = std::min(plan.tile_rows, plan.call.B - first);
@@ -71,12 +87,52 @@ template <class T, int CELL> struct Tile {
     h = gates + rows * plan.gates_size;
     c = h + rows * plan.state_size;
     dropped = c + (CELL == LSTM) * rows * plan.state_size;
+    norm = dropped + (plan.call.recurrent_mask != nullptr) * rows * plan.state_size;
   }
   const T* input(const Call& call, int64_t t) const {
     return as<T>(call.x) + member * call.x_member + first * call.x_batch + t * call.x_time;
   }
   bool valid(const Call& call, int64_t row, int64_t t) const {
     return call.mask[member * call.mask_member + (first + row) * call.mask_batch + t * call.mask_time] != 0;
+  }
+};
+
+// What happens at a step: panel by panel, or in stages.
+template <class T> struct Functions {
+  void (*point)(const Step<T>&);
+  void (*stage)(const Stage<T>&);
+  void (*rest)(const Stage<T>&);
+};
+template <class T, int CELL, int ACT> Functions<T> functions_of(std::true_type /* forward */) {
+  return {Points<T, CELL, ACT>::forward, Staged<T, CELL, ACT>::forward, Staged<T, CELL, ACT>::forward_rest};
+}
+template <class T, int CELL, int ACT> Functions<T> functions_of(std::false_type) {
+  return {Points<T, CELL, ACT>::backward, Staged<T, CELL, ACT>::backward, Staged<T, CELL, ACT>::backward_rest};
+}
+template <class T, int CELL, class Forwards> Functions<T> functions_of(const Call& call, Forwards way) {
+  switch (call.activation) {
+    case RELU: return functions_of<T, CELL, RELU>(way);
+    case LINEAR: return functions_of<T, CELL, LINEAR>(way);
+    case SIGMOID: return functions_of<T, CELL, SIGMOID>(way);
+    default: return functions_of<T, CELL, TANH>(way);
+  }
+}
+
+// What the stages of a step read: the norms' gains and shifts, padded, and which units are real.
+template <class T, int CELL> struct StageWeights {
+  Buffer<T> gain, shift, real;
+  explicit StageWeights(const Plan<T, CELL>& s)
+      : gain(s.call.M * s.norms() * s.units), shift(s.call.M * s.norms() * s.units), real(s.units) {
+    const Call& c = s.call;
+    std::fill_n(std::fill_n(static_cast<T*>(real), c.H, T(1)), s.units - c.H, T(0));
+    if (c.norm_weight)
+      for (int64_t i = 0; i < c.M * s.norms(); ++i) {
+        pad(as<T>(c.norm_weight) + i * c.H, c.H, s.units, gain + i * s.units);
+        pad(as<T>(c.norm_bias) + i * c.H, c.H, s.units, shift + i * s.units);
+      }
+  }
+  static void pad(const T* from, int64_t count, int64_t size, T* to) {
+    std::fill_n(std::copy_n(from, count, to), size - count, T(0));
   }
 };
 
@@ -155,20 +211,27 @@ template <class T, int CELL> class Forward : Plan<T, CELL> {
   using Base = Plan<T, CELL>;
   using P = Panel<CELL>;
   using Base::call, Base::panels, Base::units, Base::width, Base::W, Base::NV, Base::PER;
-  void (*point)(const Step<T>&);
-  Buffer<T> ih, hh, bias;    // of all members, packed
+  Functions<T> functions;
+  Buffer<T> ih, hh, nh, bias;    // of all members, packed; nh: of n, where the reset comes before the product
+  StageWeights<T, CELL> stage;
+  const bool direct;    // a few steps of a few rows: packing the weights would cost more than it saves
 
  public:
-  Forward(const Call& c, void (*f)(const Step<T>&))
-      : Base(c), point(f), ih(c.M * hidden(c.I)), hh(c.M * hidden_h()), bias(c.M * width) {
+  Forward(const Call& c, Functions<T> f)
+      : Base(c), functions(f), ih(is_direct(c) ? 0 : c.M * hidden(c.I)), hh(is_direct(c) ? 0 : c.M * hidden_h()),
+        nh(CELL == GRU_BEFORE ? c.M * panels * W * c.H : 0), bias(c.M * width), stage(*this), direct(is_direct(c)) {
     bias.clear(c.M * width);
     for (int64_t m = 0; m < c.M; ++m) {
-      pack_gates(*this, P::X_GATES, as<T>(c.weight_ih) + m * P::GATES * c.H * c.I, c.I, ih + m * hidden(c.I));
-      pack_gates(*this, P::H_GATES, as<T>(c.weight_hh) + m * P::GATES * c.H * c.H, c.H, hh + m * hidden_h());
       if (c.bias) add_bias(P::X_GATES, as<T>(c.bias) + m * P::GATES * c.H, bias + m * width);
       if (c.bias_hh) add_bias(P::H_GATES, as<T>(c.bias_hh) + m * P::GATES * c.H, bias + m * width + P::H_FROM * W);
+      if (direct) continue;
+      pack_gates(*this, P::X_GATES, as<T>(c.weight_ih) + m * P::GATES * c.H * c.I, c.I, ih + m * hidden(c.I));
+      pack_gates(*this, P::H_GATES, as<T>(c.weight_hh) + m * P::GATES * c.H * c.H, c.H, hh + m * hidden_h());
+      if constexpr (CELL == GRU_BEFORE)
+        pack_gates(*this, P::N_GATES, as<T>(c.weight_hh) + m * P::GATES * c.H * c.H, c.H, nh + m * panels * W * c.H);
     }
   }
+  bool is_direct(const Call& c) const { return !c.saved && !this->staged() && c.B * c.T <= 4; }
   int64_t hidden(int64_t I) const { return panels * P::X_COUNT * W * I; }
   int64_t hidden_h() const { return panels * P::H_COUNT * W * call.H; }
 
@@ -181,15 +244,45 @@ template <class T, int CELL> class Forward : Plan<T, CELL> {
         }
   }
 
+  // Adds the products of a vector with the weights as they lie, (G·H, K), to the sums of a row's gates.
+  template <int COUNT> void add_products(const int (&gates)[COUNT], const T* w, const T* v, int64_t K, T* to, int64_t panel) const {
+    const int64_t whole = K / W * W;
+    for (int64_t p = 0; p < panels; ++p)
+      for (int i = 0; i < COUNT; ++i) {
+        const int64_t unit = p * PER + (CELL == SIMPLE_RNN ? i * W : 0);
+        const int64_t lanes = std::clamp<int64_t>(call.H - unit, 0, W);
+        const T* rows = w + (gates[i] * call.H + unit) * K;
+        Vec<T> parts[W] = {};
+        for (int64_t lane = 0; lane < lanes; ++lane)
+          for (int64_t k = 0; k < whole; k += W) parts[lane] += load(rows + lane * K + k) * load(v + k);
+        T rest[W] = {};
+        for (int64_t lane = 0; lane < lanes; ++lane)
+          for (int64_t k = whole; k < K; ++k) rest[lane] += rows[lane * K + k] * v[k];
+        T* sums = to + p * panel + i * W;
+        store(sums, load(sums) + sums_of<T>(parts) + load(rest));
+      }
+  }
+  void direct_sums(int64_t member, int64_t rows, const T* x, const T* h, T* gates) const {
+    const int64_t H = call.H, I = call.I, weights = member * P::GATES * H;
+    for (int64_t r = 0; r < rows; ++r) {
+      T* to = gates + r * NV * W;
+      for (int64_t p = 0; p < panels; ++p) copy(bias + member * width + p * NV * W, NV * W, to + p * rows * NV * W);
+      add_products(P::X_GATES, as<T>(call.weight_ih) + weights * I, x + r * call.x_batch, I, to, rows * NV * W);
+      add_products(P::H_GATES, as<T>(call.weight_hh) + weights * H, h + r * units, H, to + P::H_FROM * W, rows * NV * W);
+    }
+  }
+
   int64_t tasks() const { return call.M * this->tiles; }
 
   void operator()(int64_t task) const {
     Tile<T, CELL> tile(*this, task / this->tiles, task % this->tiles);
     const int64_t rows = tile.rows, H = call.H, state = rows * units;
     const bool saves = call.saved != nullptr;
-    Buffer<T> scratch(rows * width + 6 * state);
-    scratch.clear(rows * width + 6 * state);
-    if (!saves) tile.h = scratch + rows * width, tile.c = tile.h + 2 * state, tile.dropped = tile.c + 2 * state;
+    const int64_t norm_step = this->norm_size / call.T * rows;
+    Buffer<T> scratch(rows * width + 7 * state + units + norm_step);
+    scratch.clear(rows * width + 7 * state + units);
+    T *reset = scratch + rows * width, *line = reset + state, *rest = line + units;
+    if (!saves) tile.h = rest, tile.c = rest + 2 * state, tile.dropped = rest + 4 * state;
     // where step t's state lies: in training one after the other, in inference in turns
     auto at = [&](T* states, int64_t t) { return states + (saves ? t : t % 2) * state; };
     start(tile.h, call.h0, tile);
@@ -203,17 +296,34 @@ template <class T, int CELL> class Forward : Plan<T, CELL> {
       const T* from = keep ? at(tile.dropped, t) : before;
       const int64_t now = this->input_step(t);
       T* gates = saves && CELL != SIMPLE_RNN ? tile.gates + t * rows * width : scratch;
-      const bool all = saves && CELL != SIMPLE_RNN;    // else a panel's gates are needed no longer than it
+      if (direct) direct_sums(tile.member, rows, tile.input(call, now), from, gates);
+      const bool all = direct || this->staged() || (saves && CELL != SIMPLE_RNN);    // else a panel's gates live no longer than it
       for (int64_t p = 0; p < panels; ++p) {
         T* sums = gates + (all ? p * rows * NV * W : 0);
         const GateSums<T, CELL> f{tile.input(call, now), from, ih + (tile.member * panels + p) * P::X_COUNT * W * call.I,
                                   hh + (tile.member * panels + p) * P::H_COUNT * W * H, bias + (tile.member * panels + p) * NV * W,
                                   call.x_batch, units, call.I, H, sums};
-        in_blocks(f, rows);
+        if (!direct) in_blocks(f, rows);
+        if (this->staged()) continue;
         Step<T> s{};
         s.rows = rows, s.units = units, s.gates = sums;
         s.h_before = before + p * PER, s.h = h + p * PER, s.c_before = c_before + p * PER, s.c = c + p * PER;
-        point(s);
+        functions.point(s);
+      }
+      if (this->staged()) {
+        Stage<T> s{};
+        s.rows = rows, s.units = units, s.gates = gates, s.h_before = before, s.h = h, s.c_before = c_before, s.c = c;
+        s.panels = panels, s.panel = rows * NV * W, s.H = H, s.real = stage.real;
+        s.kept = from, s.reset = reset, s.line = line;
+        this->set_norm(s, tile.member, stage, saves ? tile.norm + t * norm_step : rest + 6 * state);
+        functions.stage(s);
+        if constexpr (CELL == GRU_BEFORE) {
+          for (int64_t p = 0; p < panels; ++p)
+            in_blocks(Product<T, 1>{reset, units, 1, 0, nh + (tile.member * panels + p) * W * H, W, 0, H, 1,
+                                    gates + p * rows * NV * W, NV * W},
+                      rows);
+          functions.rest(s);
+        }
       }
       if (call.mask)
         for (int64_t r = 0; r < rows; ++r) {
@@ -231,7 +341,7 @@ template <class T, int CELL> class Forward : Plan<T, CELL> {
           if (call.mask && !seen[r])
             std::fill_n(y, H, T(0));
           else
-            std::copy_n(h + r * units, H, y);
+            copy(h + r * units, H, y);
         }
       }
     }
@@ -250,8 +360,10 @@ template <class T, int CELL> class Forward : Plan<T, CELL> {
       std::copy_n(state + r * units, call.H, as<T>(last) + (tile.base + r) * call.H);
   }
   void drop(const T* h, const T* keep, T* to, int64_t rows) const {
-    for (int64_t r = 0; r < rows; ++r)
+    for (int64_t r = 0; r < rows; ++r) {
       for (int64_t j = 0; j < call.H; ++j) to[r * units + j] = h[r * units + j] * keep[r * call.H + j];
+      std::fill(to + r * units + call.H, to + (r + 1) * units, T(0));
+    }
   }
 };
 
@@ -260,18 +372,24 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
   using Base = Plan<T, CELL>;
   using P = Panel<CELL>;
   using Base::call, Base::panels, Base::units, Base::wide, Base::width, Base::W, Base::NV, Base::PER, Base::TWO;
-  void (*point)(const Step<T>&);
+  static constexpr bool BEFORE = CELL == GRU_BEFORE;
+  Functions<T> functions;
   int64_t groups, input_wide, back_size, input_back_size, sums_size;
-  Buffer<T> hh, ih, sums;
+  Buffer<T> hh, ih, nh, sums;
+  StageWeights<T, CELL> stage;
 
  public:
-  Backward(const Call& c, void (*f)(const Step<T>&))
-      : Base(c), point(f), groups(std::min<int64_t>(this->tiles, 8)), input_wide(c.dx ? round_up(c.I, TWO) : 0),
+  Backward(const Call& c, Functions<T> f)
+      : Base(c), functions(f), groups(std::min<int64_t>(this->tiles, 8)), input_wide(c.dx ? round_up(c.I, TWO) : 0),
         back_size(wide * panels * P::H_COUNT * W), input_back_size(input_wide * panels * P::X_COUNT * W),
-        sums_size(panels * W * (P::H_COUNT * c.H + P::X_COUNT * c.I + NV)), hh(c.M * back_size),
-        ih(c.M * input_back_size), sums(c.M * groups * sums_size) {
+        sums_size(panels * W * ((P::H_COUNT + BEFORE) * c.H + P::X_COUNT * c.I + NV) +
+                  (c.norm_weight ? 2 * this->norms() * units : 0)),
+        hh(c.M * back_size), ih(c.M * input_back_size), nh(BEFORE * c.M * wide * panels * W),
+        sums(c.M * groups * sums_size), stage(*this) {
     for (int64_t m = 0; m < c.M; ++m) {
       pack_back(*this, P::H_GATES, as<T>(c.weight_hh) + m * P::GATES * c.H * c.H, c.H, hh + m * back_size);
+      if constexpr (BEFORE)
+        pack_back(*this, P::N_GATES, as<T>(c.weight_hh) + m * P::GATES * c.H * c.H, c.H, nh + m * wide * panels * W);
       if (c.dx)
         pack_back(*this, P::X_GATES, as<T>(c.weight_ih) + m * P::GATES * c.H * c.I, c.I, ih + m * input_back_size);
     }
@@ -287,10 +405,13 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
   void through_time(const Tile<T, CELL>& tile, T* total) const {
     const int64_t rows = tile.rows, H = call.H, I = call.I, state = rows * units;
     const int64_t chunk = std::min<int64_t>(call.T, std::max<int64_t>(1, 64 / rows)), ring_rows = chunk * rows;
-    Buffer<T> buffer(3 * rows * wide + rows * input_wide + ring_rows * (width + I));
-    buffer.clear(3 * rows * wide + rows * input_wide);
-    T *dh = buffer, *dc = dh + rows * wide, *back = dc + rows * wide, *dx = back + rows * wide;
-    T *ring = dx + rows * input_wide, *inputs = ring + ring_rows * width;
+    const int64_t norm_step = this->norm_size / call.T * rows;
+    Buffer<T> buffer(4 * rows * wide + rows * input_wide + units + ring_rows * (width + I + BEFORE * units));
+    buffer.clear(4 * rows * wide + rows * input_wide + units);
+    T *dh = buffer, *dc = dh + rows * wide, *back = dc + rows * wide, *dreset = back + rows * wide;
+    T *dx = dreset + rows * wide, *line = dx + rows * input_wide, *ring = line + units;
+    T *inputs = ring + ring_rows * width, *resets = inputs + ring_rows * I;
+    if (BEFORE) std::fill_n(resets, ring_rows * units, T(0));
     Buffer<uint8_t> valid(rows);
     Buffer<int64_t> since(rows);    // a row's first valid step
     since.clear(rows);
@@ -308,17 +429,33 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
       if (call.mask)
         for (int64_t r = 0; r < rows; ++r) valid[r] = tile.valid(call, r, now);
       T* d = ring + (t - begin) * rows * NV * W;    // of a panel; those of the next lie ring_rows further
-      for (int64_t p = 0; p < panels; ++p) {
-        Step<T> s{};
-        s.rows = rows, s.units = units, s.wide = wide, s.gates = tile.gates + (t * panels + p) * rows * NV * W;
-        s.h_before = tile.h + t * state + p * PER, s.h = tile.h + (t + 1) * state + p * PER;
-        s.c_before = tile.c + t * state + p * PER, s.c = tile.c + (t + 1) * state + p * PER;
-        s.dh = dh + p * PER, s.dc = dc + p * PER, s.dgates = d + p * ring_rows * NV * W;
-        s.valid = call.mask ? valid : static_cast<uint8_t*>(nullptr);
-        point(s);
-      }
       T* to = keep ? back : dh;
       if (keep) std::fill_n(back, rows * wide, T(0));
+      Stage<T> s{};
+      s.rows = rows, s.units = units, s.wide = wide, s.gates = tile.gates + t * panels * rows * NV * W;
+      s.h_before = tile.h + t * state, s.h = tile.h + (t + 1) * state;
+      s.c_before = tile.c + t * state, s.c = tile.c + (t + 1) * state;
+      s.dh = dh, s.dc = dc, s.dgates = d;
+      s.valid = call.mask ? valid : static_cast<uint8_t*>(nullptr);
+      if (this->staged()) {
+        s.panels = panels, s.panel = rows * NV * W, s.dpanel = ring_rows * NV * W, s.H = H, s.real = stage.real;
+        s.kept = (keep ? tile.dropped : tile.h) + t * state, s.reset = resets + (t - begin) * rows * units;
+        s.dreset = dreset, s.dkept = to, s.line = line;
+        this->set_norm(s, tile.member, stage, tile.norm + t * norm_step);
+        s.dgain = total + sums_size - 2 * this->norms() * units, s.dshift = s.dgain + this->norms() * units;
+        functions.stage(s);
+        if constexpr (BEFORE) {
+          std::fill_n(dreset, rows * wide, T(0));
+          times_weights<1>(d, ring_rows, nh + tile.member * wide * panels * W, dreset, wide, rows);
+          functions.rest(s);
+        }
+      } else {
+        for (int64_t p = 0; p < panels; ++p) {
+          functions.point(s);
+          s.gates += rows * NV * W, s.dgates += ring_rows * NV * W;
+          s.h_before += PER, s.h += PER, s.c_before += PER, s.c += PER, s.dh += PER, s.dc += PER;
+        }
+      }
       times_weights<P::H_COUNT>(d + P::H_FROM * W, ring_rows, hh + tile.member * back_size, to, wide, rows);
       if (keep)
         for (int64_t r = 0; r < rows; ++r)
@@ -327,7 +464,7 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
         std::fill_n(dx, rows * input_wide, T(0));
         times_weights<P::X_COUNT>(d, ring_rows, ih + tile.member * input_back_size, dx, input_wide, rows);
         for (int64_t r = 0; r < rows; ++r)
-          std::copy_n(dx + r * input_wide, I, as<T>(call.dx) + ((tile.base + r) * call.T + now) * I);
+          copy(dx + r * input_wide, I, as<T>(call.dx) + ((tile.base + r) * call.T + now) * I);
       }
       const T* x = tile.input(call, now);
       for (int64_t r = 0; r < rows; ++r) {
@@ -335,10 +472,10 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
         if (call.mask && !valid[r])
           std::fill_n(line, I, T(0));    // what is skipped may be anything, NaN too
         else
-          std::copy_n(x + r * call.x_batch, I, line);
+          copy(x + r * call.x_batch, I, line);
       }
       if (t == begin) {
-        weights((keep ? tile.dropped : tile.h) + begin * state, inputs, ring, (end - begin) * rows, ring_rows, total);
+        weights((keep ? tile.dropped : tile.h) + begin * state, resets, inputs, ring, (end - begin) * rows, ring_rows, total);
         end = begin;
       }
     }
@@ -348,7 +485,9 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
 
   void add_output(T* dh, int64_t row, int64_t t) const {
     const T* dy = as<T>(call.dy) + (call.last_only ? row : row * call.T + t) * call.H;
-    for (int64_t j = 0; j < call.H; ++j) dh[j] += dy[j];
+    int64_t j = 0;
+    for (; j + W <= call.H; j += W) store(dh + j, load(dh + j) + load(dy + j));
+    for (; j < call.H; ++j) dh[j] += dy[j];
   }
 
   // to (rows, wide) += the gates' gradients of a step times the weights.
@@ -361,14 +500,16 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
   }
 
   // The gradients of the weights from `count` rows of inputs, of h(t-1) and of gates' gradients.
-  void weights(const T* h, const T* x, const T* ring, int64_t count, int64_t ring_rows, T* total) const {
+  void weights(const T* h, const T* reset, const T* x, const T* ring, int64_t count, int64_t ring_rows, T* total) const {
     static constexpr T one = 1;
     const int64_t H = call.H, I = call.I;
     T *to_hh = total, *to_ih = to_hh + panels * P::H_COUNT * W * H, *to_bias = to_ih + panels * P::X_COUNT * W * I;
+    T* to_nh = to_bias + width;
     for (int64_t p = 0; p < panels; ++p) {
       constexpr int HW = P::H_COUNT * W, XW = P::X_COUNT * W;
       const T* d = ring + p * ring_rows * NV * W;
       in_blocks(Product<T, P::H_COUNT>{h, 1, units, 0, d + P::H_FROM * W, NV * W, 0, count, 1, to_hh + p * H * HW, HW}, H);
+      if (BEFORE) in_blocks(Product<T, 1>{reset, 1, units, 0, d, NV * W, 0, count, 1, to_nh + p * H * W, W}, H);
       in_blocks(Product<T, P::X_COUNT>{x, 1, I, 0, d, NV * W, 0, count, 1, to_ih + p * I * XW, XW}, I);
       in_blocks(Product<T, NV>{&one, 0, 0, 0, d, NV * W, 0, count, 1, to_bias + p * NV * W, NV * W}, 1);
     }
@@ -395,6 +536,13 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
       const T *ih_sum = total + panels * P::H_COUNT * W * H, *bias_sum = ih_sum + panels * P::X_COUNT * W * I;
       const int64_t rows = m * P::GATES * H;
       if (call.dweight_hh) unpack_gates(*this, P::H_GATES, total, H, as<T>(call.dweight_hh) + rows * H);
+      if constexpr (BEFORE)
+        if (call.dweight_hh) unpack_gates(*this, P::N_GATES, bias_sum + width, H, as<T>(call.dweight_hh) + rows * H);
+      const T* norm_sum = total + sums_size - 2 * this->norms() * units;
+      for (int64_t i = 0; i < this->norms() && call.dnorm_weight; ++i)
+        std::copy_n(norm_sum + i * units, H, as<T>(call.dnorm_weight) + (m * this->norms() + i) * H);
+      for (int64_t i = 0; i < this->norms() && call.dnorm_bias; ++i)
+        std::copy_n(norm_sum + (this->norms() + i) * units, H, as<T>(call.dnorm_bias) + (m * this->norms() + i) * H);
       if (call.dweight_ih) unpack_gates(*this, P::X_GATES, ih_sum, I, as<T>(call.dweight_ih) + rows * I);
       if (call.dbias) take_bias(P::X_GATES, bias_sum, as<T>(call.dbias) + rows);
       if (call.dbias_hh) take_bias(P::H_GATES, bias_sum + P::H_FROM * W, as<T>(call.dbias_hh) + rows);
@@ -411,19 +559,17 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
 };
 
 template <class Work> void run_tasks(const Work& work, const Call& call) {
-  parallel(work.tasks(), call.threads,
+  // A small call is over before another thread has woken up.
+  const bool small = call.M * call.B * call.T * call.H * (call.H + call.I) < 100000;
+  parallel(work.tasks(), small ? 1 : call.threads,
            [](void* context, int64_t task) { (*static_cast<const Work*>(context))(task); }, const_cast<Work*>(&work));
 }
 
 template <class T, int CELL> void forward_of(const Call& call) {
-  void (*const points[])(const Step<T>&) = {Points<T, CELL, TANH>::forward, Points<T, CELL, RELU>::forward,
-                                            Points<T, CELL, LINEAR>::forward, Points<T, CELL, SIGMOID>::forward};
-  run_tasks(Forward<T, CELL>(call, points[call.activation]), call);
+  run_tasks(Forward<T, CELL>(call, functions_of<T, CELL>(call, std::true_type{})), call);
 }
 template <class T, int CELL> void backward_of(const Call& call) {
-  void (*const points[])(const Step<T>&) = {Points<T, CELL, TANH>::backward, Points<T, CELL, RELU>::backward,
-                                            Points<T, CELL, LINEAR>::backward, Points<T, CELL, SIGMOID>::backward};
-  const Backward<T, CELL> work(call, points[call.activation]);
+  const Backward<T, CELL> work(call, functions_of<T, CELL>(call, std::false_type{}));
   run_tasks(work, call);
   work.reduce();
 }
@@ -432,6 +578,7 @@ template <class T, int CELL> void backward_of(const Call& call) {
   switch (call.cell) { \
     case LSTM: return function<T, LSTM>(call); \
     case GRU: return function<T, GRU>(call); \
+    case GRU_BEFORE: return function<T, GRU_BEFORE>(call); \
     default: return function<T, SIMPLE_RNN>(call); \
   }
 

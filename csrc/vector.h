@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
@@ -49,6 +50,19 @@ template <class T> INLINE Vec<T> load(const T* from) {
 }
 template <class T> INLINE void store(T* to, Vec<T> v) { std::memcpy(to, &v, sizeof v); }
 template <class T> INLINE Vec<T> fill(T value) { return value - Vec<T>{}; }    // adding 0 would cost an addition: -0
+
+// The sums of the vectors' lanes, one vector's beside the other's.
+template <class T, std::size_t... I> INLINE Vec<T> add_neighbours(Vec<T> a, Vec<T> b, std::index_sequence<I...>) {
+  return __builtin_shufflevector(a, b, (2 * I)...) + __builtin_shufflevector(a, b, (2 * I + 1)...);
+}
+template <class T> INLINE Vec<T> sums_of(Vec<T> (&vectors)[WIDTH<T>]) {
+#pragma GCC unroll 5
+  for (int n = WIDTH<T> / 2; n >= 1; n /= 2)
+#pragma GCC unroll 8
+    for (int i = 0; i < n; ++i)
+      vectors[i] = add_neighbours<T>(vectors[2 * i], vectors[2 * i + 1], std::make_index_sequence<WIDTH<T>>{});
+  return vectors[0];
+}
 
 // 1/d for finite, normal d; float within 2 ulp.
 template <class T> INLINE Vec<T> reciprocal(Vec<T> d) {

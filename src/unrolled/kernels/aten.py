@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unrolled.kernels.recurrence import Recurrence
+from unrolled.kernels.reference import start
 
 __all__ = ["run"]
 
@@ -15,7 +16,7 @@ __all__ = ["run"]
 def run(r: Recurrence) -> tuple[Tensor, tuple[Tensor, ...]]:
     """As `reference.run`, for a `Recurrence` without mask, dropout, norm or members."""
     x = r.x.flip(1) if r.reverse else r.x
-    state = [s[None].contiguous() for s in r.state]
+    state = [s[None].contiguous() for s in start(r)]
     weights = [r.weight_ih, r.weight_hh]
     if r.bias is not None:
         weights += [r.bias, torch.zeros_like(r.bias) if r.bias_hh is None else r.bias_hh]

@@ -31,6 +31,7 @@ class Implementation:
     dtypes: frozenset[torch.dtype] | None
     options: frozenset[str] | None
     run: Callable[[Recurrence], tuple[Tensor, tuple[Tensor, ...]]]
+    built: bool = True
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,15 @@ class Choice:
 
 TABLE: tuple[Implementation, ...] = (
     Implementation(
+        "native",
+        cells=frozenset({"simple_rnn", "lstm", "gru"}),
+        devices=frozenset({"cpu"}),
+        dtypes=frozenset({torch.float32, torch.float64}),
+        options=None,
+        run=operators.run,
+        built=native.AVAILABLE,
+    ),
+    Implementation(
         "torch",
         cells=frozenset({"simple_rnn", "lstm", "gru"}),
         devices=frozenset({"cpu", "cuda"}),
@@ -54,25 +64,6 @@ TABLE: tuple[Implementation, ...] = (
     ),
     Implementation("reference", cells=None, devices=None, dtypes=None, options=None, run=reference.run),
 )
-
-if native.AVAILABLE:  # behind the reference, which covers everything: it runs where it is asked for by name
-    TABLE += (
-        Implementation(
-            "native",
-            cells=frozenset({"simple_rnn", "lstm", "gru"}),
-            devices=frozenset({"cpu"}),
-            dtypes=frozenset({torch.float32, torch.float64}),
-            options=frozenset(
-                {
-                    "activation=tanh",
-                    *(f"activation={name}, simple_rnn" for name in ("relu", "linear", "sigmoid")),
-                    *("reset_after", "reverse", "last_only", "mask", "recurrent_dropout", "members"),
-                }
-            ),
-            run=operators.run,
-        ),
-    )
-
 
 def run(r: Recurrence, implementation: str | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Compute `r` with the implementation asked for, or with the first in the table that covers it."""
@@ -92,9 +83,9 @@ def explain(layer: Any, x: Tensor, mask: Tensor | None = None) -> Choice:
 
     >>> import unrolled as ur
     >>> explain(ur.nn.LSTM(3, 4), torch.zeros(2, 5, 3))
-    Choice(implementation='torch', reason='the first in the table that covers lstm on cpu in float32')
-    >>> explain(ur.nn.LSTM(3, 4, layer_norm=True), torch.zeros(2, 5, 3)).reason
-    'torch does not cover layer_norm'
+    Choice(implementation='native', reason='the first in the table that covers lstm on cpu in float32')
+    >>> explain(ur.nn.LSTM(3, 4).half(), torch.zeros(2, 5, 3).half())
+    Choice(implementation='reference', reason='native does not cover float16; torch does not cover float16')
     """
     if not hasattr(layer, "recurrence"):
         raise OptionError(
@@ -115,6 +106,20 @@ def choose(r: Recurrence, implementation: str | None = None, log: bool = True) -
     Raises:
         KernelError: the implementation asked for does not exist or does not cover `r`.
     """
+    if torch.compiler.is_compiling():
+        return _choose(r, implementation, log)
+    key = (
+        *(implementation, r.cell, r.activation, r.reset_after, r.reverse, r.last_only, r.mask is None),
+        *(r.recurrent_mask is None, r.norm_weight is None, r.weight_ih.ndim, r.x.dtype, r.weight_ih.dtype),
+        *(r.x.device.type, torch._C._functorch.peek_interpreter_stack() is None, log),
+    )
+    found = _chosen.get(key)
+    if found is None:
+        found = _chosen[key] = _choose(r, implementation, log)
+    return found
+
+
+def _choose(r: Recurrence, implementation: str | None, log: bool) -> tuple[Implementation, str]:
     used = _options(r)
     if implementation is not None:
         named = [row for row in TABLE if row.name == implementation]
@@ -162,12 +167,16 @@ def _options(r: Recurrence) -> frozenset[str]:
 def _missing(row: Implementation, r: Recurrence, used: frozenset[str]) -> str:
     """What `row` lacks for `r`, in words; empty where it lacks nothing."""
     found: list[str] = []
+    if not row.built:
+        return "anything here, for it was not built"
     if row.cells is not None and r.cell not in row.cells:
         found.append(r.cell)
     if row.devices is not None and r.x.device.type not in row.devices:
         found.append(r.x.device.type)
     if row.dtypes is not None and r.x.dtype not in row.dtypes:
         found.append(_name(r.x.dtype))
+    if row.dtypes is not None and r.weight_ih.dtype != r.x.dtype:
+        found.append(f"{_name(r.x.dtype)} with weights of {_name(r.weight_ih.dtype)}")
     if row.options is not None:
         found += sorted(used - row.options)
     return ", ".join(found)
@@ -178,6 +187,7 @@ def _name(dtype: torch.dtype) -> str:
 
 
 _logged: set[str] = set()
+_chosen: dict[tuple[Any, ...], tuple[Implementation, str]] = {}    # looking it up costs less than finding it
 
 
 def _log_once(message: str) -> None:

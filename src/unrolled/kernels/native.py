@@ -34,6 +34,7 @@ __all__ = [
 AVAILABLE = _native is not None
 LSTM = 1
 CELLS = {"simple_rnn": 0, "lstm": LSTM, "gru": 2, "gru, reset before": 3}
+NOTHING = (0,) * 17  # the rest of a Call
 ACTIVATIONS = {"tanh": 0, "relu": 1, "linear": 2, "sigmoid": 3}
 
 _threads = torch.get_num_threads()
@@ -123,10 +124,8 @@ def backward(
     """From the gradients of y, h and c to those of the first nine arguments, where needed."""
     a, _, call = _prepare(a, o)
     given = [None if g is None else g.contiguous() for g in gradients]
-    found = [
-        torch.empty(t.shape, dtype=t.dtype) if needed and t is not None else None
-        for t, needed in zip(a, needs, strict=False)
-    ]
+    found = [torch.empty_like(t) if n and t is not None else None for t, n in zip(a[1:9], needs[1:], strict=True)]
+    found.insert(0, torch.empty(a.x.shape, dtype=a.x.dtype) if needs[0] else None)
     dx, dw_ih, dw_hh, dbias, dbias_hh, dh0, dc0, dnorm, dnorm_bias = map(_address, found)
     call[30:32] = saved.data_ptr(), saved.numel()
     call[32:44] = (*map(_address, given), dx, dh0, dc0, dw_ih, dw_hh, dbias, dbias_hh, dnorm, dnorm_bias)
@@ -142,16 +141,22 @@ def saved_size(a: Arguments, o: Options) -> int:
     states = 1 + (o.cell == LSTM) + (a.recurrent_mask is not None)
     T = a.x.shape[-2]
     rows = a.x.shape[0] * (1 if a.x.ndim == 3 else a.x.shape[1])
-    return rows * (states * (T + 1) * units + (0 if o.cell == 0 else 4 * T * units))
+    gates = (1 if o.cell == 0 else 4) * units
+    norms = 0 if a.norm_weight is None else gates + (units if o.cell == LSTM else 0) + 5
+    return rows * (states * (T + 1) * units + T * ((0 if o.cell == 0 else gates) + norms))
 
 
 def _prepare(a: Arguments, o: Options) -> tuple[Arguments, tuple[int, ...], list[int]]:
     """The arguments in the layout that the kernels read, (members) batch, time, units, and the numbers of a Call."""
-    x = a.x if a.x.stride(-1) == 1 else a.x.contiguous()
-    mask = a.mask
-    a = Arguments(x, *(t if t is None else t.contiguous() for t in a[1:9]), mask, _contiguous(a.recurrent_mask))
+    x, w_ih, w_hh, bias, bias_hh, h0, c0, norm, norm_bias, mask, keep = a
+    if x.stride(-1) != 1:
+        x = x.contiguous()
+    # Most calls find everything contiguous already.
+    rest = (w_ih, w_hh, bias, bias_hh, h0, c0, norm, norm_bias, keep)
+    if not all([t is None or t.is_contiguous() for t in rest]):  # noqa: C419 a list is faster
+        w_ih, w_hh, bias, bias_hh, h0, c0, norm, norm_bias, keep = (t if t is None else t.contiguous() for t in rest)
     shape, strides = x.shape, x.stride()
-    units = a.weight_hh.shape[-1]
+    units = w_hh.shape[-1]
     if len(shape) == 3:
         (B, T, F), M = shape, 1
         x_strides, mask_strides = (0, *strides[:2]), (0, 0, 0) if mask is None else (0, *mask.stride())
@@ -160,15 +165,11 @@ def _prepare(a: Arguments, o: Options) -> tuple[Arguments, tuple[int, ...], list
         x_strides, mask_strides = strides[:3], (0, 0, 0) if mask is None else mask.stride()
     call = [
         o.cell, o.activation, M, B, T, F, units, o.reverse, o.last_only, _threads,
-        x.data_ptr(), *x_strides, _address(mask), *mask_strides, _address(a.h0), _address(a.c0),
-        *map(_address, a[1:5]), _address(a.norm_weight), _address(a.norm_bias), _address(a.recurrent_mask),
-        *(0,) * 17,
+        x.data_ptr(), *x_strides, _address(mask), *mask_strides, _address(h0), _address(c0),
+        w_ih.data_ptr(), w_hh.data_ptr(), _address(bias), _address(bias_hh), _address(norm), _address(norm_bias),
+        _address(keep), *NOTHING,
     ]  # fmt: skip
-    return a, (*shape[:-1], units), call
-
-
-def _contiguous(t: Tensor | None) -> Tensor | None:
-    return t if t is None else t.contiguous()
+    return Arguments(x, w_ih, w_hh, bias, bias_hh, h0, c0, norm, norm_bias, mask, keep), (*shape[:-1], units), call
 
 
 def _address(t: Tensor | None) -> int:

@@ -36,7 +36,8 @@ def run(r: Recurrence) -> tuple[Tensor, tuple[Tensor, ...]]:
         r.x, r.weight_ih, r.weight_hh, r.bias, r.bias_hh, h0, c0, r.norm_weight, r.norm_bias, r.mask, r.recurrent_mask
     )
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in arguments):
-        y, h, *rest = _OverTime.apply(*arguments, *options)
+        apply = _apply if _plain(r.x) else _OverTime.apply
+        y, h, *rest = apply(*arguments, *options)
     else:
         y, h, *rest = _forward(arguments, options, save=False)
     return y, (h, rest[0]) if r.cell == "lstm" else (h,)
@@ -80,7 +81,9 @@ class _OverTime(torch.autograd.Function):
         dy, dh, dc = (*gradients[:-1], None)[:3]
         needs = ctx.needs_input_grad[:DIFFERENTIABLE]
         inputs = (*tensors, *ctx.options, saved, dy, dh, dc, *needs)
-        if _plain(saved) and not torch.is_grad_enabled():
+        if _plain(saved):
+            if torch.is_grad_enabled():
+                raise _no_second_derivative()
             found = _backward(*inputs)
         else:
             found = _Backward.apply(*inputs)
@@ -93,6 +96,21 @@ class _OverTime(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
         return _over_members(_OverTime.apply, info.batch_size, in_dims, inputs, INPUTS)
+
+
+class _Eager(_OverTime):
+    """The same without torch.func: binding a `setup_context` costs 80 µs a call."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+        output = _OverTime.forward(*inputs)
+        _OverTime.setup_context(ctx, inputs, output)
+        return output
+
+    setup_context = torch.autograd.Function.setup_context
+
+
+_apply = super(torch.autograd.Function, _Eager).apply    # what follows the checks for torch.func
 
 
 def _backward(*inputs: Any) -> list[Tensor | None]:
@@ -119,16 +137,20 @@ class _Backward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> Any:
-        raise KernelError(
-            "the native kernels",
-            "one backward",
-            "a backward through the backward",
-            "Set layer.implementation = 'reference', which can be differentiated twice.",
-        )
+        raise _no_second_derivative()
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
         return _over_members(_Backward.apply, info.batch_size, in_dims, inputs, INPUTS + 8)
+
+
+def _no_second_derivative() -> KernelError:
+    return KernelError(
+        "native",
+        "one backward",
+        "a backward through the backward (create_graph=True)",
+        "Set layer.implementation = 'reference', which can be differentiated twice.",
+    )
 
 
 def _over_members(

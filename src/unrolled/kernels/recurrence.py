@@ -30,7 +30,7 @@ class Recurrence(NamedTuple):
     Attributes:
         cell: which cell.
         x: the sequences.
-        state: the initial state, h or (h, c).
+        state: the initial state, h or (h, c); empty for zeros.
         weight_ih, weight_hh, bias: of the input, of h(t-1), and of both.
         bias_hh: of h(t-1) alone, where it matters: in a GRU with `reset_after`.
         norm_weight, norm_bias: gain and shift of the layer norms, one per gate and, in an LSTM, one of c.

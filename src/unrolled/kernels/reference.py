@@ -26,7 +26,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from unrolled.kernels.recurrence import Recurrence
+from unrolled.kernels.recurrence import STATE_NAMES, Recurrence
 
 __all__ = [
     "ACTIVATIONS",
@@ -36,6 +36,7 @@ __all__ = [
     "project",
     "run",
     "simple_rnn_step",
+    "start",
     "unroll",
 ]
 
@@ -65,11 +66,24 @@ def run(r: Recurrence) -> tuple[Tensor, State]:
     return unroll(
         lambda p, state: step(p, state, r),
         project(x, r.weight_ih, r.bias),
-        r.state,
+        start(r),
         mask=r.mask,
         reverse=r.reverse,
         last_only=r.last_only,
     )
+
+
+def start(r: Recurrence) -> State:
+    """The initial state: the one given, or zeros.
+
+    >>> w, u = torch.ones(8, 3), torch.ones(8, 2)
+    >>> [tuple(s.shape) for s in start(Recurrence("lstm", torch.ones(5, 4, 3), (), w, u))]
+    [(5, 2), (5, 2)]
+    """
+    if r.state:
+        return r.state
+    shape = (*r.x.shape[:-2], r.weight_hh.shape[-1])
+    return tuple(r.x.new_zeros(shape, dtype=r.weight_hh.dtype) for _ in STATE_NAMES[r.cell])
 
 
 def unroll(

@@ -18,6 +18,9 @@ from unrolled.nn.validation import check_activation, check_input, check_positive
 __all__ = ["GRUCell", "LSTMCell", "RecurrentWeights", "SimpleRNNCell"]
 
 
+WEIGHTS = Recurrence._fields[3:9]
+
+
 class RecurrentWeights(nn.Module):
     """The parameters of a recurrence, in torch's layout and order of gates, with Keras' initial values.
 
@@ -75,11 +78,6 @@ class RecurrentWeights(nn.Module):
         if self.kind == "lstm" and forget is not None:
             nn.init.ones_(forget[self.units : 2 * self.units])
 
-    def initial_state(self, x: Tensor, time_axes: int) -> tuple[Tensor, ...]:
-        """Zeros for each sequence of x, whose last axes are `time_axes` of time (0 or 1) and the features."""
-        shape = (*x.shape[: -1 - time_axes], self.units)
-        return tuple(x.new_zeros(shape, dtype=self.weight_ih.dtype) for _ in STATE_NAMES[self.kind])
-
     def as_recurrence(
         self,
         x: Tensor,
@@ -90,23 +88,10 @@ class RecurrentWeights(nn.Module):
         last_only: bool = False,
     ) -> Recurrence:
         """These weights with an input and what modifies the loop: what the kernels take."""
-        return Recurrence(
-            cell=self.kind,
-            x=x,
-            state=state,
-            weight_ih=self.weight_ih,
-            weight_hh=self.weight_hh,
-            bias=self.bias,
-            bias_hh=self.bias_hh,
-            norm_weight=self.norm_weight,
-            norm_bias=self.norm_bias,
-            mask=mask,
-            recurrent_mask=recurrent_mask,
-            activation=self.activation,
-            reset_after=self.reset_after,
-            reverse=reverse,
-            last_only=last_only,
-        )
+        own = self._parameters    # an attribute of a module costs a microsecond; parametrized ones are not there
+        weights = (own[n] if n in own else getattr(self, n) for n in WEIGHTS)
+        modifiers = (mask, recurrent_mask, self.activation, self.reset_after, reverse, last_only)
+        return Recurrence(self.kind, x, state, *weights, *modifiers)    # type: ignore[arg-type]
 
     def extra_repr(self) -> str:
         """The sizes, and the options that are not the default."""
@@ -143,10 +128,11 @@ class _Cell(RecurrentWeights):
         where, members = type(self).__name__, self.weight_ih.ndim - 2
         axes = ("members",) * members + ("batch", "features")
         check_input(where, x_t, axes, self.input_size, self.weight_ih.dtype)
-        zeros = self.initial_state(x_t, time_axes=0)
+        given: tuple[Tensor, ...] = ()
         if state is not None:
-            zeros = check_state(where, state, STATE_NAMES[self.kind], [tuple(s.shape) for s in zeros])
-        r = self.as_recurrence(x_t.unsqueeze(-2), zeros, last_only=True)
+            names = STATE_NAMES[self.kind]
+            given = check_state(where, state, names, [(*x_t.shape[:-1], self.units)] * len(names))
+        r = self.as_recurrence(x_t.unsqueeze(-2), given, last_only=True)
         return reference.run(r)[1]
 
 

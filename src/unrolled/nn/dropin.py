@@ -105,12 +105,12 @@ class _DropIn(nn.RNNBase):
         return x, None, None
 
     def _states(self, input: Any, hx: Any, x: Tensor, one: bool) -> list[Tensor]:
-        """The initial states, (layers · directions, batch, units) each, in the order of the batch in x."""
+        """The initial states, (layers · directions, batch, units) each, in the order of the batch in x; or none."""
         directions = 2 if self.bidirectional else 1
         shape = (self.num_layers * directions, len(x), self.hidden_size)
         count = 2 if self.kind == "lstm" else 1
         if hx is None:
-            return [x.new_zeros(shape) for _ in range(count)]
+            return []
         given = list(hx) if self.kind == "lstm" else [hx]
         if one:
             given = [s[:, None] if s.dim() == 2 else s for s in given]

@@ -219,7 +219,7 @@ def _record_states(layer: OverTime, states: list[tuple[Tensor, ...]]) -> None:
 
         x = r.x if mask is None else r.x.masked_fill(~mask[..., None], 0)
         options = {"reverse": r.reverse, "last_only": r.last_only}
-        return layer.finish(*reference.unroll(step, x, r.state, mask=mask, **options))
+        return layer.finish(*reference.unroll(step, x, reference.start(r), mask=mask, **options))
 
     layer.forward = forward
 

@@ -1,5 +1,6 @@
 """Recurrent layers: a cell over a whole sequence, to an output of its last step or of each."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -32,14 +33,16 @@ class OverTime(nn.Module):
         """Forget the state kept by a `stateful` layer: the next call starts from zeros."""
         self.state = None
 
-    def start(self, given: Any, zeros: tuple[Tensor, ...], names: tuple[str, ...]) -> tuple[Tensor, ...]:
-        """The state to start from: the one given, else the one kept, else zeros."""
+    def start(
+        self, given: Any, names: tuple[str, ...], shapes: Sequence[tuple[int, ...]], like: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The state to start from: the one given, else the one kept, else an empty one, which means zeros."""
         if given is None and self.stateful:
             given = self.state
         if given is None:
-            return zeros
-        state = check_state(type(self).__name__, given, names, [tuple(z.shape) for z in zeros])
-        return tuple(s.to(z.device, z.dtype) for s, z in zip(state, zeros, strict=True))
+            return ()
+        state = check_state(type(self).__name__, given, names, shapes)
+        return tuple(s.to(like.device, like.dtype) for s in state)
 
     def finish(self, y: Tensor, state: tuple[Tensor, ...]) -> Any:
         """What the call returns; a `stateful` layer keeps the state, cut off from its gradient."""
@@ -104,17 +107,18 @@ class _Layer(OverTime, RecurrentWeights):
 
     def recurrence(self, x: Tensor, initial_state: Any = None, mask: Tensor | None = None) -> Recurrence:
         """The call as the kernels take it: arguments checked, dropout masks drawn."""
-        where = type(self).__name__
-        axes = ("members",) * (self.weight_ih.ndim - 2) + ("batch", "time", "features")
-        check_input(where, x, axes, self.input_size, self.weight_ih.dtype)
+        where, weight = type(self).__name__, self.weight_ih
+        axes = ("batch", "time", "features") if weight.ndim == 2 else ("members", "batch", "time", "features")
+        check_input(where, x, axes, self.input_size, weight.dtype)
         if mask is not None:
             check_mask(where, mask, tuple(x.shape[:-1]))
-        state = self.start(initial_state, self.initial_state(x, time_axes=1), STATE_NAMES[self.kind])
+        names, shape = STATE_NAMES[self.kind], (*x.shape[:-2], self.units)
+        state = self.start(initial_state, names, [shape] * len(names), weight)
         recurrent_mask = None
         if self.training and self.dropout:
             x = x * F.dropout(torch.ones_like(x[..., :1, :]), self.dropout)
         if self.training and self.recurrent_dropout:
-            recurrent_mask = F.dropout(torch.ones_like(state[0]), self.recurrent_dropout)
+            recurrent_mask = F.dropout(x.new_ones(shape, dtype=weight.dtype), self.recurrent_dropout)
         return self.as_recurrence(
             x,
             state,
@@ -323,7 +327,7 @@ class RNN(OverTime):
             y, new = self.cell(x_t, state[0] if isinstance(size, int) else state)
             return y, (new,) if isinstance(size, int) else tuple(new)
 
-        start = self.start(initial_state, zeros, names)
+        start = self.start(initial_state, names, [tuple(z.shape) for z in zeros], x) or zeros
         y, state = reference.unroll(
             step,
             x,

@@ -1,0 +1,215 @@
+// A step in stages, over whole rows: layer norm needs all units before any activation, and a reset before the
+// product needs r before n. Panels and their gates: cells.h.
+#pragma once
+
+#include <cmath>
+
+#include "cells.h"
+
+namespace UNROLLED_NAMESPACE {
+
+// A tile's rows at one step, all panels. The fields of Step are those of the first panel.
+template <class T> struct Stage : Step<T> {
+  int64_t panels, panel, dpanel;    // from a panel's gates to the next one's, and of their gradients
+  int64_t H;
+  const T* real;    // (units): 1, and 0 where units are padding
+  const T *gain, *shift;    // (norms, units) of the layer norms, or null
+  T *hat, *c_hat, *scale;    // normalised sums as `gates`, c as `c`, and 1 / deviation (rows, NORMS)
+  T *dgain, *dshift;    // (norms, units), added to
+  const T* kept;    // (rows, units): h(t-1) as it enters the product
+  T* reset;    // (rows, units): r times it
+  T *dreset, *dkept;    // (rows, wide)
+  T* line;    // (units), scratch
+};
+
+constexpr int NORMS = 5;
+
+template <class T, int CELL, int ACT> struct Staged {
+  static constexpr int W = WIDTH<T>, NV = Panel<CELL>::VECTORS, PER = Panel<CELL>::UNITS;
+  using S = Stage<T>;
+  using Points = UNROLLED_NAMESPACE::Points<T, CELL, ACT>;
+
+  // The vectors of one gate in a row, or of a row of units: vector i lies at (i / together)·stride + (i % together)·W.
+  struct Line {
+    T* at;
+    int64_t stride, count, together;
+    T* operator()(int64_t i) const { return at + (i / together) * stride + (i % together) * W; }
+  };
+  static Line gate(const S& s, T* from, int64_t stride, int64_t row, int v) {
+    return {from + row * NV * W + v * W, stride, s.panels * PER, PER};
+  }
+  static Line units(const S& s, T* from) { return {from, W, s.panels * PER, 1}; }
+  static constexpr int norm_of(int v) {    // which norm a vector of a panel has
+    return CELL == GRU || CELL == GRU_BEFORE ? (v + 2) % 3 : CELL == SIMPLE_RNN ? 0 : v;
+  }
+  static T sum(Vec<T> v) {
+    T total = 0;
+    for (int i = 0; i < W; ++i) total += v[i];
+    return total;
+  }
+
+  // Writes to `to` what `from` is normalised to, with gain and shift; keeps the normalised numbers and their scale.
+  static void normalise(const S& s, Line from, Line hat, Line to, int norm, T* scale) {
+    Vec<T> total{}, squares{};
+    for (int64_t i = 0; i < from.count; ++i) total += load(from(i)) * load(s.real + i * W);
+    const T mean = sum(total) / s.H;
+    for (int64_t i = 0; i < from.count; ++i) {
+      const Vec<T> d = (load(from(i)) - mean) * load(s.real + i * W);
+      store(hat(i), d);
+      squares += d * d;
+    }
+    *scale = 1 / std::sqrt(sum(squares) / s.H + T(1e-5));
+    const T *gain = s.gain + norm * s.units, *shift = s.shift + norm * s.units;
+    for (int64_t i = 0; i < from.count; ++i) {
+      const Vec<T> n = load(hat(i)) * *scale;
+      store(hat(i), n);
+      store(to(i), n * load(gain + i * W) + load(shift + i * W));
+    }
+  }
+  // Turns the gradient of that into the gradient of what was normalised.
+  static void normalise_back(const S& s, Line d, Line hat, int norm, T scale) {
+    const T* gain = s.gain + norm * s.units;
+    T *dgain = s.dgain + norm * s.units, *dshift = s.dshift + norm * s.units;
+    Vec<T> total{}, along{};
+    for (int64_t i = 0; i < d.count; ++i) {
+      const Vec<T> g = load(d(i)), n = load(hat(i)), dn = g * load(gain + i * W);
+      store(dgain + i * W, load(dgain + i * W) + g * n);
+      store(dshift + i * W, load(dshift + i * W) + g);
+      total += dn;
+      along += dn * n;
+    }
+    const T mean = sum(total) / s.H, slant = sum(along) / s.H;
+    for (int64_t i = 0; i < d.count; ++i) {
+      const Vec<T> dn = load(d(i)) * load(gain + i * W);
+      store(d(i), (dn - mean - load(hat(i)) * slant) * scale * load(s.real + i * W));
+    }
+  }
+  static void normalise_gate(const S& s, int64_t row, int v) {
+    const Line sums = gate(s, s.gates, s.panel, row, v);
+    normalise(s, sums, gate(s, s.hat, s.panel, row, v), sums, norm_of(v), s.scale + row * NORMS + norm_of(v));
+  }
+  static void normalise_gate_back(const S& s, int64_t row, int v) {
+    normalise_back(s, gate(s, s.dgates, s.dpanel, row, v), gate(s, s.hat, s.panel, row, v), norm_of(v),
+                   s.scale[row * NORMS + norm_of(v)]);
+  }
+
+  // All of a step; where the reset comes before the product, up to that product.
+  static void forward(const S& s) {
+    for (int64_t row = 0; row < s.rows; ++row) {
+      const int64_t at = row * s.units;
+      auto gates = [&](int64_t p) { return s.gates + p * s.panel + row * NV * W; };
+      if constexpr (CELL == SIMPLE_RNN) {
+        if (s.gain) normalise_gate(s, row, 0);
+        for (int64_t p = 0; p < s.panels; ++p)
+          for (int v = 0; v < 2; ++v) store(s.h + at + (2 * p + v) * W, activate<T, ACT>(load(gates(p) + v * W)));
+      } else if constexpr (CELL == LSTM) {
+        if (s.gain)
+          for (int v = 0; v < 4; ++v) normalise_gate(s, row, v);
+        for (int64_t p = 0; p < s.panels; ++p)
+          store(s.c + at + p * W, Points::cell_state(gates(p), load(s.c_before + at + p * W)));
+        const T* c = s.c + at;
+        if (s.gain) {
+          normalise(s, units(s, s.c + at), units(s, s.c_hat + at), units(s, s.line), 4, s.scale + row * NORMS + 4);
+          c = s.line;
+        }
+        for (int64_t p = 0; p < s.panels; ++p)
+          store(s.h + at + p * W, load(gates(p) + 3 * W) * activate<T, ACT>(load(c + p * W)));
+      } else {
+        if (s.gain) normalise_gate(s, row, 1), normalise_gate(s, row, 2);
+        for (int64_t p = 0; p < s.panels; ++p) {
+          T* a = gates(p);
+          Points::reset_gates(a);
+          if (CELL == GRU)
+            store(a, load(a) + load(a + W) * load(a + 3 * W));
+          else
+            store(s.reset + at + p * W, load(a + W) * load(s.kept + at + p * W));
+        }
+      }
+    }
+    if (CELL == GRU) forward_rest(s);
+  }
+  // A GRU's n and h.
+  static void forward_rest(const S& s) {
+    if constexpr (CELL == GRU || CELL == GRU_BEFORE)
+      for (int64_t row = 0; row < s.rows; ++row) {
+        if (s.gain) normalise_gate(s, row, 0);
+        for (int64_t p = 0; p < s.panels; ++p) {
+          const int64_t at = row * s.units + p * W;
+          store(s.h + at, Points::interpolate(s.gates + p * s.panel + row * NV * W, load(s.h_before + at)));
+        }
+      }
+  }
+
+  // All of a step; where the reset comes before the product, the gradient of n's sum.
+  static void backward(const S& s) {
+    for (int64_t row = 0; row < s.rows; ++row) {
+      const int64_t at = row * s.units;
+      T *dh = s.dh + row * s.wide, *dc = s.dc + row * s.wide;
+      auto gates = [&](int64_t p) { return s.gates + p * s.panel + row * NV * W; };
+      auto dgates = [&](int64_t p) { return s.dgates + p * s.dpanel + row * NV * W; };
+      if (s.valid && !s.valid[row]) {
+        for (int64_t p = 0; p < s.panels; ++p)
+          for (int v = 0; v < NV; ++v) store(dgates(p) + v * W, Vec<T>{});
+        continue;
+      }
+      if constexpr (CELL == SIMPLE_RNN) {
+        for (int64_t i = 0; i < 2 * s.panels; ++i) {
+          store(dgates(i / 2) + i % 2 * W, load(dh + i * W) * slope<T, ACT>(load(s.h + at + i * W)));
+          store(dh + i * W, Vec<T>{});
+        }
+        if (s.gain) normalise_gate_back(s, row, 0);
+      } else if constexpr (CELL == LSTM) {
+        for (int64_t p = 0; p < s.panels; ++p) {
+          const int64_t j = p * W;
+          Vec<T> c = load(s.c + at + j);
+          if (s.gain) c = load(s.c_hat + at + j) * load(s.gain + 4 * s.units + j) + load(s.shift + 4 * s.units + j);
+          const Vec<T> out = activate<T, ACT>(c), dy = load(dh + j), o = load(gates(p) + 3 * W);
+          store(dgates(p) + 3 * W, dy * out * o * (1 - o));
+          store(s.line + j, dy * o * slope<T, ACT>(out));
+          store(dh + j, Vec<T>{});
+        }
+        if (s.gain) normalise_back(s, units(s, s.line), units(s, s.c_hat + at), 4, s.scale[row * NORMS + 4]);
+        for (int64_t p = 0; p < s.panels; ++p) {
+          const Vec<T> state = load(dc + p * W) + load(s.line + p * W);
+          Points::cell_gates(gates(p), dgates(p), state, load(s.c_before + at + p * W));
+          store(dc + p * W, state * load(gates(p) + W));
+        }
+        if (s.gain)
+          for (int v = 0; v < 4; ++v) normalise_gate_back(s, row, v);
+      } else {
+        for (int64_t p = 0; p < s.panels; ++p) {
+          const Vec<T> dy = load(dh + p * W);
+          store(dgates(p), Points::interpolation(gates(p), dgates(p), dy, load(s.h_before + at + p * W)));
+          store(dh + p * W, dy * load(gates(p) + 2 * W));
+        }
+        if (s.gain) normalise_gate_back(s, row, 0);
+      }
+    }
+    if (CELL == GRU) backward_rest(s);
+  }
+  // A GRU's r, and the norms of r and z.
+  static void backward_rest(const S& s) {
+    if constexpr (CELL == GRU || CELL == GRU_BEFORE)
+      for (int64_t row = 0; row < s.rows; ++row) {
+        if (s.valid && !s.valid[row]) continue;
+        for (int64_t p = 0; p < s.panels; ++p) {
+          const T* a = s.gates + p * s.panel + row * NV * W;
+          T* d = s.dgates + p * s.dpanel + row * NV * W;
+          const Vec<T> r = load(a + W), dn = load(d);
+          if (CELL == GRU) {
+            store(d + W, dn * load(a + 3 * W) * r * (1 - r));
+            store(d + 3 * W, dn * r);
+          } else {
+            const int64_t at = row * s.units + p * W, to = row * s.wide + p * W;
+            const Vec<T> given = load(s.dreset + to), kept = load(s.kept + at);
+            store(d + W, given * kept * r * (1 - r));
+            store(s.dkept + to, load(s.dkept + to) + given * r);
+            store(s.reset + at, r * kept);
+          }
+        }
+        if (s.gain) normalise_gate_back(s, row, 1), normalise_gate_back(s, row, 2);
+      }
+  }
+};
+
+}    // namespace UNROLLED_NAMESPACE
