@@ -49,7 +49,7 @@ template <class T, int CELL> struct Plan {
   const Call& call;
   int64_t panels, units, wide, width;    // units: H padded to panels; wide: to pairs of vectors; width: of all gates
   int64_t tiles, tile_rows;
-  int64_t gates_size, state_size, norm_size, row_size;    // elements saved for a row
+  int64_t gates_size, state_size, dropped_size, norm_size, row_size;    // elements saved for a row
 
   explicit Plan(const Call& c) : call(c) {
     panels = (c.H + PER - 1) / PER;
@@ -62,8 +62,9 @@ template <class T, int CELL> struct Plan {
     tiles = (c.B + tile_rows - 1) / tile_rows;
     gates_size = CELL == SIMPLE_RNN ? 0 : c.T * width;    // a SimpleRNN's backward needs h alone
     state_size = (c.T + 1) * units;
-    norm_size = c.norm_weight ? c.T * (width + units * (CELL == LSTM) + NORMS) : 0;
-    row_size = gates_size + state_size * (1 + (CELL == LSTM) + (c.recurrent_mask != nullptr)) + norm_size;
+    norm_size = c.norm_weight ? c.T * (width + units * (CELL == LSTM) + norms()) : 0;
+    dropped_size = c.recurrent_mask ? c.T * units : 0;
+    row_size = gates_size + state_size * (1 + (CELL == LSTM)) + dropped_size + norm_size;
     if (c.saved && c.saved_size < c.M * c.B * row_size) throw std::invalid_argument("what is saved needs more memory");
   }
   bool staged() const { return CELL == GRU_BEFORE || call.norm_weight; }
@@ -78,7 +79,7 @@ template <class T, int CELL> struct Plan {
 
 template <class T, int CELL> struct Tile {
   int64_t member, first, rows, base;    // base: of its first row among the rows of all members
-  T *gates, *h, *c, *dropped, *norm;    // what is saved, all steps; h, c and dropped start with step 0
+  T *gates, *h, *c, *dropped, *norm;    // what is saved, all steps; h and c start with the initial state
   Tile(const Plan<T, CELL>& plan, int64_t m, int64_t number) : member(m) {
     first = number * plan.tile_rows;
     rows = std::min(plan.tile_rows, plan.call.B - first);
@@ -87,7 +88,7 @@ template <class T, int CELL> struct Tile {
     h = gates + rows * plan.gates_size;
     c = h + rows * plan.state_size;
     dropped = c + (CELL == LSTM) * rows * plan.state_size;
-    norm = dropped + (plan.call.recurrent_mask != nullptr) * rows * plan.state_size;
+    norm = dropped + rows * plan.dropped_size;
   }
   const T* input(const Call& call, int64_t t) const {
     return as<T>(call.x) + member * call.x_member + first * call.x_batch + t * call.x_time;

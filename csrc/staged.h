@@ -22,11 +22,10 @@ template <class T> struct Stage : Step<T> {
   T* line;    // (units), scratch
 };
 
-constexpr int NORMS = 5;
-
 template <class T, int CELL, int ACT> struct Staged {
   static constexpr int W = WIDTH<T>, NV = Panel<CELL>::VECTORS, PER = Panel<CELL>::UNITS;
   using S = Stage<T>;
+  static constexpr int NORMS = Panel<CELL>::GATES + (CELL == LSTM);
   using Points = UNROLLED_NAMESPACE::Points<T, CELL, ACT>;
 
   // The vectors of one gate in a row, or of a row of units: vector i lies at (i / together)·stride + (i % together)·W.
@@ -118,6 +117,7 @@ template <class T, int CELL, int ACT> struct Staged {
         if (s.gain) normalise_gate(s, row, 1), normalise_gate(s, row, 2);
         for (int64_t p = 0; p < s.panels; ++p) {
           T* a = gates(p);
+          if (s.gain) store(s.hat + p * s.panel + row * NV * W + 3 * W, Vec<T>{});    // unused, but not left as found
           Points::reset_gates(a);
           if (CELL == GRU)
             store(a, load(a) + load(a + W) * load(a + 3 * W));

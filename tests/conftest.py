@@ -38,3 +38,15 @@ def ridership_csv(tmp_path_factory):
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
     return next(folder.rglob("*.csv"))
+
+
+@pytest.fixture
+def without_native(monkeypatch):
+    """As where the C++ kernels were not built."""
+    from dataclasses import replace
+
+    from unrolled.kernels import dispatch
+
+    rows = tuple(replace(row, built=row.name != "native") for row in dispatch.TABLE)
+    monkeypatch.setattr(dispatch, "TABLE", rows)
+    monkeypatch.setattr(dispatch, "_chosen", {})

@@ -7,9 +7,10 @@ import torch
 from recurrences import CELLS, make
 
 import unrolled as ur
-from unrolled.kernels import dispatch, reference
+from unrolled.kernels import dispatch, native, reference
 from unrolled.kernels.dispatch import TABLE, Choice
 
+needs_native = pytest.mark.skipif(not native.AVAILABLE, reason="the C++ kernels are not built")
 SIZES = [(1, 1, 1, 1), (3, 7, 5, 4), (2, 1, 3, 17), (17, 5, 1, 33)]
 TOLERANCE = {torch.float32: 3e-6, torch.float64: 1e-13}
 OPTIONS = {
@@ -94,7 +95,8 @@ def test_the_table_covers_what_it_says():
     assert torch_rows == {(*cell, name) for cell in plain for name in ("plain", "reverse", "last only")} | {
         ("simple_rnn", "{}", "relu")
     }
-    assert sum(key[0] == "reference" for key in covered) == len(CELLS) * len(OPTIONS)
+    for name in ("reference", *("native",) * native.AVAILABLE):
+        assert sum(key[0] == name for key in covered) == len(CELLS) * len(OPTIONS)
 
 
 def made(cell, variant, options):
@@ -102,18 +104,17 @@ def made(cell, variant, options):
     return make(cell, **variant, **options)
 
 
-def test_explain_says_what_will_run_and_draws_nothing():
+def test_explain_says_what_will_run_and_draws_nothing(without_native):
     x = torch.zeros(2, 5, 3)
     layer = ur.nn.LSTM(3, 4, dropout=0.5, recurrent_dropout=0.5)
     before = torch.get_rng_state()
-    assert ur.explain(layer, x) == Choice("reference", "torch does not cover recurrent_dropout")
+    missing = "native does not cover anything here, for it was not built; torch does not cover"
+    assert ur.explain(layer, x) == Choice("reference", f"{missing} recurrent_dropout")
     assert torch.equal(torch.get_rng_state(), before)
     assert ur.explain(layer.eval(), x).implementation == "torch"
-    assert ur.explain(layer, x, torch.ones(2, 5, dtype=torch.bool)).reason == "torch does not cover mask"
+    assert ur.explain(layer, x, torch.ones(2, 5, dtype=torch.bool)).reason == f"{missing} mask"
     assert ur.explain(ur.nn.Bidirectional(layer), x).implementation == "torch"
-    assert (
-        ur.explain(ur.nn.GRU(3, 4, reset_after=False), x).reason == "torch does not cover reset_after=False"
-    )
+    assert ur.explain(ur.nn.GRU(3, 4, reset_after=False), x).reason == f"{missing} reset_after=False"
     layer.implementation = "reference"
     assert ur.explain(layer, x) == Choice("reference", "asked for by name")
     with pytest.raises(
@@ -122,14 +123,31 @@ def test_explain_says_what_will_run_and_draws_nothing():
         ur.explain(torch.nn.Linear(3, 4), x)
 
 
-def test_a_fallback_is_logged_once(caplog):
+def test_a_fallback_is_logged_once(caplog, without_native):
     dispatch._logged.clear()
     layer, x = ur.nn.GRU(3, 4, layer_norm=True), torch.zeros(2, 5, 3)
     with caplog.at_level(logging.INFO, "unrolled"):
         layer(x)
         layer(x)
         ur.nn.GRU(3, 4)(x)
-    assert caplog.messages == ["gru: running on 'reference', because torch does not cover layer_norm"]
+    native = "native does not cover anything here, for it was not built"
+    assert caplog.messages == [
+        f"gru: running on 'reference', because {native}; torch does not cover layer_norm",
+        f"gru: running on 'torch', because {native}",
+    ]
+
+
+@needs_native
+def test_the_native_kernels_run_by_default():
+    choice = ur.explain(ur.nn.LSTM(3, 4, layer_norm=True, recurrent_dropout=0.5), torch.zeros(2, 5, 3))
+    assert choice == Choice("native", "the first in the table that covers lstm on cpu in float32")
+
+
+def test_kernels_that_are_not_built_cannot_be_asked_for(without_native):
+    layer = ur.nn.LSTM(3, 4)
+    layer.implementation = "native"
+    with pytest.raises(ur.errors.KernelError, match="it was not built"):
+        layer(torch.zeros(2, 5, 3))
 
 
 def test_a_requested_implementation_runs_or_raises():

@@ -11,10 +11,10 @@ from torch.nn.utils.rnn import pack_sequence
 
 import unrolled as ur
 from unrolled.errors import OptionError, ShapeError
-from unrolled.kernels import dispatch
+from unrolled.kernels import dispatch, reference
 
 
-def test_only_single_and_double_precision_and_known_devices_run_on_torch():  # dis1 dis2 dis7
+def test_only_single_and_double_precision_and_known_devices_run_on_torch(without_native):  # dis1 dis2 dis7
     layer = ur.nn.LSTM(3, 4)
     for d in (torch.float16, torch.bfloat16):
         assert (
@@ -23,9 +23,9 @@ def test_only_single_and_double_precision_and_known_devices_run_on_torch():  # d
         )
     assert (
         ur.explain(layer.to("meta"), torch.zeros(2, 5, 3, device="meta")).reason
-        == "torch does not cover meta"
+        == "native does not cover anything here, for it was not built; torch does not cover meta"
     )
-    assert dispatch.TABLE[0].devices == {"cpu", "cuda"}
+    assert [row.devices for row in dispatch.TABLE[:2]] == [{"cpu"}, {"cpu", "cuda"}]
 
 
 def test_explain_does_not_log(caplog):  # dis3
@@ -91,7 +91,8 @@ def test_every_bias_of_a_fresh_layer():  # cel1 cel2 cel4
 
 
 def test_states_have_the_type_of_the_weights():  # cel3
-    assert ur.nn.GRU(3, 4).initial_state(torch.zeros(2, 5, 3).bfloat16(), 1)[0].dtype == torch.float32
+    r = ur.nn.GRU(3, 4).recurrence(torch.zeros(2, 5, 3))
+    assert reference.start(r._replace(x=r.x.bfloat16()))[0].dtype == torch.float32
 
 
 def test_no_length_fits_a_mask_of_no_steps():  # bas1
@@ -160,7 +161,7 @@ def test_keras_weights_of_a_cell_over_time_and_wrong_counts():  # wei7 wei8 wei9
         ur.nn.from_keras(twin, [*w[:2], np.ones((3, 12))])
 
 
-def test_drop_in_edges(caplog):  # dro1 dro2 dro3 dro5
+def test_drop_in_edges(caplog, without_native):  # dro1 dro2 dro3 dro5
     model = ur.accelerate(nn.ModuleList([nn.GRU(3, 4), nn.LSTM(3, 4, 2, proj_size=2)]))
     assert type(model[1]) is nn.LSTM
     with caplog.at_level(logging.INFO, "unrolled"):

@@ -138,12 +138,12 @@ def saved_size(a: Arguments, o: Options) -> int:
     lanes = _native.vector_bytes() // a.x.element_size()
     panel = lanes * (2 if o.cell == 0 else 1)
     units = -(-a.weight_hh.shape[-1] // panel) * panel
-    states = 1 + (o.cell == LSTM) + (a.recurrent_mask is not None)
+    states = (1 + (o.cell == LSTM)) * (a.x.shape[-2] + 1) + (a.recurrent_mask is not None) * a.x.shape[-2]
     T = a.x.shape[-2]
     rows = a.x.shape[0] * (1 if a.x.ndim == 3 else a.x.shape[1])
     gates = (1 if o.cell == 0 else 4) * units
-    norms = 0 if a.norm_weight is None else gates + (units if o.cell == LSTM else 0) + 5
-    return rows * (states * (T + 1) * units + T * ((0 if o.cell == 0 else gates) + norms))
+    norms = 0 if a.norm_weight is None else gates + (units if o.cell == LSTM else 0) + a.norm_weight.shape[-1] // a.weight_hh.shape[-1]
+    return rows * (states * units + T * ((0 if o.cell == 0 else gates) + norms))
 
 
 def _prepare(a: Arguments, o: Options) -> tuple[Arguments, tuple[int, ...], list[int]]:

@@ -35,12 +35,18 @@ def run(r: Recurrence) -> tuple[Tensor, tuple[Tensor, ...]]:
     arguments = Arguments(
         r.x, r.weight_ih, r.weight_hh, r.bias, r.bias_hh, h0, c0, r.norm_weight, r.norm_bias, r.mask, r.recurrent_mask
     )
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in arguments):
-        apply = _apply if _plain(r.x) else _OverTime.apply
-        y, h, *rest = apply(*arguments, *options)
+    if _transformed():    # what requires a gradient lies under the transformation
+        y, h, *rest = _OverTime.apply(*arguments, *options)
+    elif torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in arguments]):  # noqa: C419
+        y, h, *rest = (_apply if _plain(r.x) else _Eager.apply)(*arguments, *options)
     else:
         y, h, *rest = _forward(arguments, options, save=False)
     return y, (h, rest[0]) if r.cell == "lstm" else (h,)
+
+
+def _transformed() -> bool:
+    """Whether this runs inside torch.func: vmap, grad and the like."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def _plain(x: Tensor) -> bool:
@@ -48,7 +54,7 @@ def _plain(x: Tensor) -> bool:
     return (
         not torch.compiler.is_compiling()
         and type(x) in (Tensor, torch.nn.Parameter)
-        and torch._C._functorch.peek_interpreter_stack() is None
+        and not _transformed()
         and torch._C._len_torch_dispatch_stack() == 0
     )
 
@@ -81,16 +87,14 @@ class _OverTime(torch.autograd.Function):
         dy, dh, dc = (*gradients[:-1], None)[:3]
         needs = ctx.needs_input_grad[:DIFFERENTIABLE]
         inputs = (*tensors, *ctx.options, saved, dy, dh, dc, *needs)
-        if _plain(saved):
-            if torch.is_grad_enabled():
+        if _transformed():
+            found = _Backward.apply(*inputs)
+            left = iter(found if isinstance(found, tuple) else (found,))
+            found = [next(left) if n and t is not None else None for n, t in zip(needs, tensors, strict=False)]
+        else:
+            if _plain(saved) and torch.is_grad_enabled():
                 raise _no_second_derivative()
             found = _backward(*inputs)
-        else:
-            found = _Backward.apply(*inputs)
-            if not isinstance(found, tuple):
-                found = (found,)
-            left = iter(found)
-            found = [next(left) if needed and t is not None else None for needed, t in zip(needs, tensors, strict=False)]
         return (*found, *(None,) * (INPUTS - DIFFERENTIABLE + len(ctx.options)))
 
     @staticmethod

@@ -1,0 +1,151 @@
+"""The kernels as operators of torch: autograd, torch.func, torch.compile, opcheck."""
+
+import pytest
+import torch
+from recurrences import CELLS, make
+from torch.func import functional_call, grad, jacrev, stack_module_state, vmap
+
+import unrolled as ur
+from unrolled.errors import KernelError
+from unrolled.kernels import dispatch, native, operators, reference
+
+pytestmark = pytest.mark.skipif(not native.AVAILABLE, reason="the C++ kernels are not built")
+
+MASK = torch.tensor([[1, 1, 0, 1, 0], [0, 0, 1, 1, 1], [0, 0, 0, 0, 0]])
+OPTIONS = {"plain": {}, "everything": {"mask": MASK, "dropped": True, "norm": True, "reverse": True, "last_only": True}}
+each_cell = pytest.mark.parametrize(("cell", "variant"), CELLS, ids=str)
+each_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+
+
+def inputs(r):
+    before = r.cell == "gru" and not r.reset_after
+    return (
+        *(r.x, r.weight_ih, r.weight_hh, r.bias, r.bias_hh, r.state[0], r.state[1] if r.cell == "lstm" else None),
+        *(r.norm_weight, r.norm_bias, r.mask, r.recurrent_mask),
+        *(native.CELLS["gru, reset before" if before else r.cell], 0, r.reverse, r.last_only),
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+@each_cell
+@each_option
+def test_opcheck(cell, variant, options):
+    arguments = inputs(make(cell, **variant, **options))
+    for save in (False, True):
+        torch.library.opcheck(torch.ops.unrolled.recurrence.default, (*arguments, save))
+    y, h, c, saved = torch.ops.unrolled.recurrence(*arguments, True)
+    gradients = (torch.ones_like(y), None, torch.ones_like(c) if cell == "lstm" else None)
+    needs = [True] * 5 + [False, True, True, True]
+    torch.library.opcheck(
+        torch.ops.unrolled.recurrence_backward.default, (*arguments, saved, *gradients, needs)
+    )
+
+
+def test_the_bare_operator_refuses_a_gradient():
+    r = make("lstm")
+    arguments = list(inputs(r))
+    arguments[1] = arguments[1].requires_grad_()
+    with pytest.raises(KernelError, match="no gradient to be asked of the bare operator"):
+        torch.ops.unrolled.recurrence(*arguments, False)
+    with torch.no_grad():
+        y = torch.ops.unrolled.recurrence(*arguments, False)[0]
+    torch.testing.assert_close(y, reference.run(r)[0].detach())
+
+
+@pytest.mark.filterwarnings("ignore")
+@each_cell
+@each_option
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_compiles_forward_and_backward_as_one_graph(cell, variant, options, backend):
+    torch._dynamo.reset()
+    r = make(cell, **variant, **options)
+    weights = {n: getattr(r, n).clone().requires_grad_() for n in ("x", "weight_ih", "weight_hh", "bias")}
+
+    def run(weights):
+        return dispatch.run(r._replace(**weights), "native")[0].square().sum()
+
+    expected = torch.autograd.grad(run(weights), list(weights.values()))
+    compiled = torch.compile(run, backend=backend, fullgraph=True)
+    found = torch.autograd.grad(compiled(weights), list(weights.values()))
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_layer_is_the_layer():
+    torch._dynamo.reset()
+    layer, x = ur.nn.LSTM(3, 4, return_sequences=True), torch.randn(2, 5, 3)
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    compiled(x).sum().backward()
+    found = [p.grad.clone() for p in layer.parameters()]
+    layer.zero_grad()
+    layer(x).sum().backward()
+    for p, g in zip(layer.parameters(), found, strict=True):
+        torch.testing.assert_close(p.grad, g)
+
+
+@each_cell
+@each_option
+def test_torch_func_equals_autograd(cell, variant, options):
+    r = make(cell, **variant, **options)
+
+    def loss(weight_hh, x, implementation):
+        return dispatch.run(r._replace(weight_hh=weight_hh, x=x), implementation)[0].square().sum()
+
+    for run in (grad(loss), jacrev(loss), grad(loss, argnums=1)):
+        torch.testing.assert_close(run(r.weight_hh, r.x, "native"), run(r.weight_hh, r.x, "reference"))
+
+
+@each_cell
+@each_option
+@pytest.mark.parametrize("mapped", ["both", "weights", "x"])
+def test_gradients_for_each_member(cell, variant, options, mapped):
+    """vmap(grad): the axis of members goes through the backward; also where only one of the tensors has it."""
+    r = make(cell, **variant, **options)
+    weights = torch.stack([r.weight_hh, 0.5 * r.weight_hh]) if mapped != "x" else r.weight_hh
+    x = torch.stack([r.x, 2 * r.x]) if mapped != "weights" else r.x
+    dims = (0 if mapped != "x" else None, 0 if mapped != "weights" else None)
+
+    def loss(implementation):
+        return lambda w, x: dispatch.run(r._replace(weight_hh=w, x=x), implementation)[0].square().sum()
+
+    found = vmap(grad(loss("native"), argnums=(0, 1)), dims)(weights, x)
+    expected = vmap(grad(loss("reference"), argnums=(0, 1)), dims)(weights, x)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_gradients_through_vmap_and_vmap_of_vmap():
+    layers = [ur.nn.GRU(3, 4).double() for _ in range(2)]
+    x = torch.randn(2, 5, 6, 3, dtype=torch.float64)
+    stacked, _ = stack_module_state(layers)
+    y = vmap(lambda p, x: functional_call(layers[0], p, (x,)))(stacked, x)
+    y.square().sum().backward()
+    for name, p in stacked.items():
+        for layer, x_m, g in zip(layers, x, p.grad, strict=True):
+            layer.zero_grad()
+            layer(x_m).square().sum().backward()
+            torch.testing.assert_close(layer.get_parameter(name).grad, g)
+
+    twice = torch.stack((x, 2 * x), 1)    # members, 2, batch, time, features
+    inner = vmap(lambda p, x: vmap(lambda x: functional_call(layers[0], p, (x,)))(x))(stacked, twice)
+    for layer, a, b in zip(layers, twice, inner, strict=True):
+        torch.testing.assert_close(b, torch.stack([layer(part) for part in a]))
+
+
+def test_a_second_derivative_is_refused_in_torch_func_too():
+    layer, x = ur.nn.GRU(3, 4).double(), torch.randn(1, 5, 3, dtype=torch.float64)
+    with pytest.raises(KernelError, match="'reference', which can be differentiated twice"):
+        grad(lambda x: grad(lambda x: layer(x).sum())(x).sum())(x)
+    layer.implementation = "reference"
+    grad(lambda x: grad(lambda x: layer(x).sum())(x).sum())(x)
+
+
+def test_frozen_weights_get_no_gradient():
+    layer, x = ur.nn.LSTM(3, 4), torch.randn(2, 5, 3, requires_grad=True)
+    expected = torch.autograd.grad(layer(x).sum(), x)[0]
+    layer.requires_grad_(False)
+    layer(x).sum().backward()
+    assert torch.equal(x.grad, expected)
+    assert all(p.grad is None for p in layer.parameters())
+    assert operators.run(layer.recurrence(x.detach()))[0].grad_fn is None
