@@ -77,12 +77,21 @@ Call unpack(nb::list numbers) {
 
 const Kernels& kernels(bool wide) { return wide ? *chosen.kernels64 : *chosen.kernels32; }
 
+template <class T> bool has_nan(const T* x, int64_t n) {
+  bool found = false;
+  for (int64_t i = 0; i < n; ++i) found |= x[i] != x[i];
+  return found;
+}
+
 }    // namespace
 
 NB_MODULE(_native, m) {
   m.def("isas", &isas);
   m.def("isa", [] { return std::string(chosen.name); });
   m.def("choose", &choose);
+  m.def("has_nan", [](int64_t x, int64_t n, bool wide) {
+    return wide ? has_nan(reinterpret_cast<const double*>(x), n) : has_nan(reinterpret_cast<const float*>(x), n);
+  });
   m.def("evaluate", [](int64_t function, int64_t x, int64_t y, int64_t n, bool wide) {    // n: a multiple of 16
     kernels(wide).evaluate(function, reinterpret_cast<const void*>(x), reinterpret_cast<void*>(y), n);
   });

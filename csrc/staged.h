@@ -28,36 +28,30 @@ template <class T, int CELL, int ACT> struct Staged {
   static constexpr int NORMS = Panel<CELL>::GATES + (CELL == LSTM);
   using Points = UNROLLED_NAMESPACE::Points<T, CELL, ACT>;
 
-  // The vectors of one gate in a row, or of a row of units: vector i lies at (i / together)·stride + (i % together)·W.
-  struct Line {
+  // The vectors of one gate in a row, or (TOGETHER = 1) of a row of units.
+  template <int TOGETHER> struct Line {
     T* at;
-    int64_t stride, count, together;
-    T* operator()(int64_t i) const { return at + (i / together) * stride + (i % together) * W; }
+    int64_t stride, count;
+    T* operator()(int64_t i) const { return at + uint64_t(i) / TOGETHER * stride + uint64_t(i) % TOGETHER * W; }
   };
-  static Line gate(const S& s, T* from, int64_t stride, int64_t row, int v) {
-    return {from + row * NV * W + v * W, stride, s.panels * PER, PER};
+  static Line<PER> gate(const S& s, T* from, int64_t stride, int64_t row, int v) {
+    return {from + row * NV * W + v * W, stride, s.panels * PER};
   }
-  static Line units(const S& s, T* from) { return {from, W, s.panels * PER, 1}; }
+  static Line<1> units(const S& s, T* from) { return {from, W, s.panels * PER}; }
   static constexpr int norm_of(int v) {    // which norm a vector of a panel has
     return CELL == GRU || CELL == GRU_BEFORE ? (v + 2) % 3 : CELL == SIMPLE_RNN ? 0 : v;
   }
-  static T sum(Vec<T> v) {
-    T total = 0;
-    for (int i = 0; i < W; ++i) total += v[i];
-    return total;
-  }
-
   // Writes to `to` what `from` is normalised to, with gain and shift; keeps the normalised numbers and their scale.
-  static void normalise(const S& s, Line from, Line hat, Line to, int norm, T* scale) {
+  template <class L> static void normalise(const S& s, L from, L hat, L to, int norm, T* scale) {
     Vec<T> total{}, squares{};
     for (int64_t i = 0; i < from.count; ++i) total += load(from(i)) * load(s.real + i * W);
-    const T mean = sum(total) / s.H;
+    const T mean = sum<T>(total) / s.H;
     for (int64_t i = 0; i < from.count; ++i) {
       const Vec<T> d = (load(from(i)) - mean) * load(s.real + i * W);
       store(hat(i), d);
       squares += d * d;
     }
-    *scale = 1 / std::sqrt(sum(squares) / s.H + T(1e-5));
+    *scale = 1 / std::sqrt(sum<T>(squares) / s.H + T(1e-5));
     const T *gain = s.gain + norm * s.units, *shift = s.shift + norm * s.units;
     for (int64_t i = 0; i < from.count; ++i) {
       const Vec<T> n = load(hat(i)) * *scale;
@@ -66,7 +60,7 @@ template <class T, int CELL, int ACT> struct Staged {
     }
   }
   // Turns the gradient of that into the gradient of what was normalised.
-  static void normalise_back(const S& s, Line d, Line hat, int norm, T scale) {
+  template <class L> static void normalise_back(const S& s, L d, L hat, int norm, T scale) {
     const T* gain = s.gain + norm * s.units;
     T *dgain = s.dgain + norm * s.units, *dshift = s.dshift + norm * s.units;
     Vec<T> total{}, along{};
@@ -77,14 +71,14 @@ template <class T, int CELL, int ACT> struct Staged {
       total += dn;
       along += dn * n;
     }
-    const T mean = sum(total) / s.H, slant = sum(along) / s.H;
+    const T mean = sum<T>(total) / s.H, slant = sum<T>(along) / s.H;
     for (int64_t i = 0; i < d.count; ++i) {
       const Vec<T> dn = load(d(i)) * load(gain + i * W);
       store(d(i), (dn - mean - load(hat(i)) * slant) * scale * load(s.real + i * W));
     }
   }
   static void normalise_gate(const S& s, int64_t row, int v) {
-    const Line sums = gate(s, s.gates, s.panel, row, v);
+    const Line<PER> sums = gate(s, s.gates, s.panel, row, v);
     normalise(s, sums, gate(s, s.hat, s.panel, row, v), sums, norm_of(v), s.scale + row * NORMS + norm_of(v));
   }
   static void normalise_gate_back(const S& s, int64_t row, int v) {

@@ -64,6 +64,16 @@ template <class T> INLINE Vec<T> sums_of(Vec<T> (&vectors)[WIDTH<T>]) {
   return vectors[0];
 }
 
+// The sum of the lanes, by halves.
+template <class T, int APART, std::size_t... I> INLINE Vec<T> add_apart(Vec<T> v, std::index_sequence<I...>) {
+  return v + __builtin_shufflevector(v, v, (I ^ APART)...);
+}
+template <class T, int APART = WIDTH<T> / 2> INLINE T sum(Vec<T> v) {
+  v = add_apart<T, APART>(v, std::make_index_sequence<WIDTH<T>>{});
+  if constexpr (APART > 1) return sum<T, APART / 2>(v);
+  return v[0];
+}
+
 // 1/d for finite, normal d; float within 2 ulp.
 template <class T> INLINE Vec<T> reciprocal(Vec<T> d) {
 #if defined(__AVX512F__)

@@ -25,6 +25,7 @@ __all__ = [
     "Options",
     "backward",
     "forward",
+    "has_nan",
     "instruction_set",
     "saved_size",
     "set_num_threads",
@@ -61,6 +62,14 @@ def set_num_threads(n: int) -> None:
         raise KernelError("set_num_threads", "at least 1 thread", str(n))
     global _threads
     _threads = n
+
+
+def has_nan(t: Tensor) -> bool:
+    """Whether there is a NaN in a tensor; on the CPU in a fraction of the time that torch takes for few numbers."""
+    if _native is None or t.device.type != "cpu" or t.dtype not in (torch.float32, torch.float64):
+        return bool(t.isnan().any())
+    t = t.contiguous()
+    return _native.has_nan(t.data_ptr(), t.numel(), t.dtype is torch.float64)
 
 
 def instruction_set() -> str:
@@ -124,7 +133,7 @@ def backward(
     """From the gradients of y, h and c to those of the first nine arguments, where needed."""
     a, _, call = _prepare(a, o)
     given = [None if g is None else g.contiguous() for g in gradients]
-    found = [torch.empty_like(t) if n and t is not None else None for t, n in zip(a[1:9], needs[1:], strict=True)]
+    found = [torch.empty_like(t) if n and t is not None else None for t, n in zip(a[1:9], needs[1:9], strict=True)]
     found.insert(0, torch.empty(a.x.shape, dtype=a.x.dtype) if needs[0] else None)
     dx, dw_ih, dw_hh, dbias, dbias_hh, dh0, dc0, dnorm, dnorm_bias = map(_address, found)
     call[30:32] = saved.data_ptr(), saved.numel()

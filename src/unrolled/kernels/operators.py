@@ -20,6 +20,7 @@ __all__ = ["run"]
 
 INPUTS = len(Arguments._fields)
 DIFFERENTIABLE = 9    # of them, the first ones
+NO_GRADIENTS = (None,) * (INPUTS - DIFFERENTIABLE + len(Options._fields))
 
 
 def run(r: Recurrence) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -35,10 +36,11 @@ def run(r: Recurrence) -> tuple[Tensor, tuple[Tensor, ...]]:
     arguments = Arguments(
         r.x, r.weight_ih, r.weight_hh, r.bias, r.bias_hh, h0, c0, r.norm_weight, r.norm_bias, r.mask, r.recurrent_mask
     )
-    if _transformed():    # what requires a gradient lies under the transformation
+    plain = _plain(r.x)
+    if not plain and _transformed():    # what requires a gradient lies under the transformation
         y, h, *rest = _OverTime.apply(*arguments, *options)
     elif torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in arguments]):  # noqa: C419
-        y, h, *rest = (_apply if _plain(r.x) else _Eager.apply)(*arguments, *options)
+        y, h, *rest = (_apply_plain if plain else _Traced.apply)(*arguments, *options)
     else:
         y, h, *rest = _forward(arguments, options, save=False)
     return y, (h, rest[0]) if r.cell == "lstm" else (h,)
@@ -92,18 +94,16 @@ class _OverTime(torch.autograd.Function):
             left = iter(found if isinstance(found, tuple) else (found,))
             found = [next(left) if n and t is not None else None for n, t in zip(needs, tensors, strict=False)]
         else:
-            if _plain(saved) and torch.is_grad_enabled():
-                raise _no_second_derivative()
             found = _backward(*inputs)
-        return (*found, *(None,) * (INPUTS - DIFFERENTIABLE + len(ctx.options)))
+        return (*found, *NO_GRADIENTS)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
         return _over_members(_OverTime.apply, info.batch_size, in_dims, inputs, INPUTS)
 
 
-class _Eager(_OverTime):
-    """The same without torch.func: binding a `setup_context` costs 80 µs a call."""
+class _Traced(_OverTime):
+    """The same for torch.compile, which likes it in one function better."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
@@ -114,7 +114,29 @@ class _Eager(_OverTime):
     setup_context = torch.autograd.Function.setup_context
 
 
-_apply = super(torch.autograd.Function, _Eager).apply    # what follows the checks for torch.func
+class _Plain(_OverTime):
+    """The same for plain tensors, the usual case, where every microsecond counts."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+        found = native.forward(Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS:]), True)
+        output = found if found[2] is not None else (found[0], found[1], found[3])
+        _OverTime.setup_context(ctx, inputs, output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise _no_second_derivative()
+        *tensors, saved = ctx.saved_tensors
+        given = (*gradients[:-1], None)[:3]
+        found = native.backward(Arguments(*tensors), Options(*ctx.options), saved, given, ctx.needs_input_grad)
+        return (*found, *NO_GRADIENTS)
+
+    setup_context = torch.autograd.Function.setup_context
+
+
+_apply_plain = super(torch.autograd.Function, _Plain).apply    # what follows the checks for torch.func
 
 
 def _backward(*inputs: Any) -> list[Tensor | None]:

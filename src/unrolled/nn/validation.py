@@ -1,6 +1,5 @@
 """What a layer refuses, before it computes anything: one function for each kind of argument."""
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import InputError, OptionError, ShapeError
+from unrolled.kernels import native
 from unrolled.kernels.reference import ACTIVATIONS
 
 __all__ = [
@@ -151,7 +151,7 @@ def check_finite(
         return
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return
-    if not math.isnan(last.detach().sum()) or not last.isnan().any():
+    if not native.has_nan(last.detach()):
         return
     x = x if mask is None else x[mask]
     if all(t.isfinite().all() for t in (x, *start, *weights)):
