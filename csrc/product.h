@@ -38,6 +38,7 @@ template <class F, int... R> constexpr auto by_rows(std::integer_sequence<int, R
 }
 template <class F> INLINE void in_blocks(const F& f, int64_t rows) {
   static constexpr auto functions = by_rows<F>(std::make_integer_sequence<int, F::MOST>{});
+  if (rows == 0) return;
   const uint32_t blocks = (rows + F::MOST - 1) / F::MOST, size = uint32_t(rows) / blocks, larger = rows - blocks * size;
   int64_t from = 0;
   for (uint32_t i = 0; i < blocks; ++i) {

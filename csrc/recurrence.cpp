@@ -69,10 +69,11 @@ template <class T, int CELL> struct Plan {
   }
   bool staged() const { return CELL == GRU_BEFORE || call.norm_weight; }
   int64_t norms() const { return P::GATES + (CELL == LSTM); }
-  template <class Weights> void set_norm(Stage<T>& s, int64_t member, const Weights& w, T* saved) const {
+  template <class Weights>
+  void set_norm(Stage<T>& s, int64_t member, int64_t rows, const Weights& w, T* saved) const {
     if (!call.norm_weight) return;
     s.gain = w.gain + member * norms() * units, s.shift = w.shift + member * norms() * units;
-    s.hat = saved, s.c_hat = s.hat + s.rows * width, s.scale = s.c_hat + (CELL == LSTM) * s.rows * units;
+    s.hat = saved, s.c_hat = s.hat + rows * width, s.scale = s.c_hat + (CELL == LSTM) * rows * units;
   }
   int64_t input_step(int64_t t) const { return call.reverse ? call.T - 1 - t : t; }
 };
@@ -92,6 +93,12 @@ template <class T, int CELL> struct Tile {
   }
   const T* input(const Call& call, int64_t t) const {
     return as<T>(call.x) + member * call.x_member + first * call.x_batch + t * call.x_time;
+  }
+  // The rows of a step that have to be computed: those up to the last valid one. Sorted by length, they shrink.
+  int64_t active(const Call& call, int64_t t) const {
+    int64_t count = rows;
+    while (call.mask && count > 0 && !valid(call, count - 1, t)) --count;
+    return count;
   }
   bool valid(const Call& call, int64_t row, int64_t t) const {
     return call.mask[member * call.mask_member + (first + row) * call.mask_batch + t * call.mask_time] != 0;
@@ -295,7 +302,7 @@ template <class T, int CELL> class Forward : Plan<T, CELL> {
       T *before = at(tile.h, t), *h = at(tile.h, t + 1), *c_before = at(tile.c, t), *c = at(tile.c, t + 1);
       if (keep) drop(before, keep, at(tile.dropped, t), rows);
       const T* from = keep ? at(tile.dropped, t) : before;
-      const int64_t now = this->input_step(t);
+      const int64_t now = this->input_step(t), active = tile.active(call, now);
       T* gates = saves && CELL != SIMPLE_RNN ? tile.gates + t * rows * width : scratch;
       if (direct) direct_sums(tile.member, rows, tile.input(call, now), from, gates);
       const bool all = direct || this->staged() || (saves && CELL != SIMPLE_RNN);    // else a panel's gates live no longer than it
@@ -304,25 +311,25 @@ template <class T, int CELL> class Forward : Plan<T, CELL> {
         const GateSums<T, CELL> f{tile.input(call, now), from, ih + (tile.member * panels + p) * P::X_COUNT * W * call.I,
                                   hh + (tile.member * panels + p) * P::H_COUNT * W * H, bias + (tile.member * panels + p) * NV * W,
                                   call.x_batch, units, call.I, H, sums};
-        if (!direct) in_blocks(f, rows);
+        if (!direct) in_blocks(f, active);
         if (this->staged()) continue;
         Step<T> s{};
-        s.rows = rows, s.units = units, s.gates = sums;
+        s.rows = active, s.units = units, s.gates = sums;
         s.h_before = before + p * PER, s.h = h + p * PER, s.c_before = c_before + p * PER, s.c = c + p * PER;
         functions.point(s);
       }
       if (this->staged()) {
         Stage<T> s{};
-        s.rows = rows, s.units = units, s.gates = gates, s.h_before = before, s.h = h, s.c_before = c_before, s.c = c;
+        s.rows = active, s.units = units, s.gates = gates, s.h_before = before, s.h = h, s.c_before = c_before, s.c = c;
         s.panels = panels, s.panel = rows * NV * W, s.H = H, s.real = stage.real;
         s.kept = from, s.reset = reset, s.line = line;
-        this->set_norm(s, tile.member, stage, saves ? tile.norm + t * norm_step : rest + 6 * state);
+        this->set_norm(s, tile.member, rows, stage, saves ? tile.norm + t * norm_step : rest + 6 * state);
         functions.stage(s);
         if constexpr (CELL == GRU_BEFORE) {
           for (int64_t p = 0; p < panels; ++p)
             in_blocks(Product<T, 1>{reset, units, 1, 0, nh + (tile.member * panels + p) * W * H, W, 0, H, 1,
                                     gates + p * rows * NV * W, NV * W},
-                      rows);
+                      active);
           functions.rest(s);
         }
       }
@@ -414,6 +421,7 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
     T *inputs = ring + ring_rows * width, *resets = inputs + ring_rows * I;
     if (BEFORE) std::fill_n(resets, ring_rows * units, T(0));
     Buffer<uint8_t> valid(rows);
+    Buffer<int64_t> actives(chunk);
     Buffer<int64_t> since(rows);    // a row's first valid step
     since.clear(rows);
     if (call.mask)
@@ -424,6 +432,8 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
     const T* keep = call.recurrent_mask ? as<T>(call.recurrent_mask) + tile.base * H : nullptr;
     for (int64_t end = call.T, t = end - 1; t >= 0; --t) {
       const int64_t begin = std::max<int64_t>(0, end - chunk), now = this->input_step(t);
+      const int64_t active = tile.active(call, now);
+      actives[t - begin] = active;
       if (call.dy && (!call.last_only || t == call.T - 1))
         for (int64_t r = 0; r < rows; ++r)
           if (since[r] <= t) add_output(dh + r * wide, tile.base + r, t);
@@ -433,7 +443,7 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
       T* to = keep ? back : dh;
       if (keep) std::fill_n(back, rows * wide, T(0));
       Stage<T> s{};
-      s.rows = rows, s.units = units, s.wide = wide, s.gates = tile.gates + t * panels * rows * NV * W;
+      s.rows = active, s.units = units, s.wide = wide, s.gates = tile.gates + t * panels * rows * NV * W;
       s.h_before = tile.h + t * state, s.h = tile.h + (t + 1) * state;
       s.c_before = tile.c + t * state, s.c = tile.c + (t + 1) * state;
       s.dh = dh, s.dc = dc, s.dgates = d;
@@ -442,12 +452,12 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
         s.panels = panels, s.panel = rows * NV * W, s.dpanel = ring_rows * NV * W, s.H = H, s.real = stage.real;
         s.kept = (keep ? tile.dropped : tile.h) + t * state, s.reset = resets + (t - begin) * rows * units;
         s.dreset = dreset, s.dkept = to, s.line = line;
-        this->set_norm(s, tile.member, stage, tile.norm + t * norm_step);
+        this->set_norm(s, tile.member, rows, stage, tile.norm + t * norm_step);
         s.dgain = total + sums_size - 2 * this->norms() * units, s.dshift = s.dgain + this->norms() * units;
         functions.stage(s);
         if constexpr (BEFORE) {
           std::fill_n(dreset, rows * wide, T(0));
-          times_weights<1>(d, ring_rows, nh + tile.member * wide * panels * W, dreset, wide, rows);
+          times_weights<1>(d, ring_rows, nh + tile.member * wide * panels * W, dreset, wide, active);
           functions.rest(s);
         }
       } else {
@@ -457,13 +467,13 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
           s.h_before += PER, s.h += PER, s.c_before += PER, s.c += PER, s.dh += PER, s.dc += PER;
         }
       }
-      times_weights<P::H_COUNT>(d + P::H_FROM * W, ring_rows, hh + tile.member * back_size, to, wide, rows);
+      times_weights<P::H_COUNT>(d + P::H_FROM * W, ring_rows, hh + tile.member * back_size, to, wide, active);
       if (keep)
         for (int64_t r = 0; r < rows; ++r)
           for (int64_t j = 0; j < H; ++j) dh[r * wide + j] += back[r * wide + j] * keep[r * H + j];
       if (call.dx) {
         std::fill_n(dx, rows * input_wide, T(0));
-        times_weights<P::X_COUNT>(d, ring_rows, ih + tile.member * input_back_size, dx, input_wide, rows);
+        times_weights<P::X_COUNT>(d, ring_rows, ih + tile.member * input_back_size, dx, input_wide, active);
         for (int64_t r = 0; r < rows; ++r)
           copy(dx + r * input_wide, I, as<T>(call.dx) + ((tile.base + r) * call.T + now) * I);
       }
@@ -476,7 +486,13 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
           copy(x + r * call.x_batch, I, line);
       }
       if (t == begin) {
-        weights((keep ? tile.dropped : tile.h) + begin * state, resets, inputs, ring, (end - begin) * rows, ring_rows, total);
+        // All steps of the chunk at once, or one by one where rows are left out.
+        const T* h = (keep ? tile.dropped : tile.h) + begin * state;
+        const int64_t steps = end - begin;
+        const bool whole = std::all_of(actives + int64_t(0), actives + steps, [&](int64_t n) { return n == rows; });
+        for (int64_t i = 0; i < (whole ? 1 : steps); ++i)
+          weights(h + i * state, resets + i * rows * units, inputs + i * rows * I, ring + i * rows * NV * W,
+                  whole ? steps * rows : actives[i], ring_rows, total);
         end = begin;
       }
     }
@@ -503,6 +519,7 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
   // The gradients of the weights from `count` rows of inputs, of h(t-1) and of gates' gradients.
   void weights(const T* h, const T* reset, const T* x, const T* ring, int64_t count, int64_t ring_rows, T* total) const {
     static constexpr T one = 1;
+    if (count == 0) return;
     const int64_t H = call.H, I = call.I;
     T *to_hh = total, *to_ih = to_hh + panels * P::H_COUNT * W * H, *to_bias = to_ih + panels * P::X_COUNT * W * I;
     T* to_nh = to_bias + width;

@@ -143,6 +143,7 @@ def info(as_json: Json = False) -> None:
     import torch
 
     from unrolled import __version__
+    from unrolled.kernels import native
     from unrolled.kernels.dispatch import TABLE
 
     found = {
@@ -154,8 +155,9 @@ def info(as_json: Json = False) -> None:
         "system": f"{platform.system()} {platform.machine()}",
         "processor features": torch.backends.cpu.get_cpu_capability(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "recurrent kernels": ", ".join(row.name for row in TABLE),
-        "threads": torch.get_num_threads(),
+        "recurrent kernels": ", ".join(row.name for row in TABLE if row.built),
+        "native kernels": f"{native.instruction_set()}, threads {native.threads()}" if native.AVAILABLE else "not built",
+        "torch threads": torch.get_num_threads(),
     }
     if as_json:
         _print_json(found)

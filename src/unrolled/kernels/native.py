@@ -113,15 +113,20 @@ class Options(NamedTuple):
     last_only: bool
 
 
-def forward(a: Arguments, o: Options, save: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """y, the final h and c, and with `save` what backward needs. c is None but of an LSTM."""
+def forward(
+    a: Arguments, o: Options, save: bool, clean: bool = False
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """y, the final h and c, and with `save` what backward needs. c is None but of an LSTM.
+
+    Skipped rows leave gaps in what is saved; with `clean` they are zeros, the same numbers at every call.
+    """
     a, sizes, call = _prepare(a, o)
     x, state = a.x, (*sizes[:-2], sizes[-1])
     y = x.new_empty(*sizes[:-2], 1 if o.last_only else sizes[-2], sizes[-1])
     h = x.new_empty(state)
     c = x.new_empty(state) if o.cell == LSTM else None
     wide = x.dtype is torch.float64
-    saved = x.new_empty(saved_size(a, o)) if save else None
+    saved = (x.new_zeros if clean else x.new_empty)(saved_size(a, o)) if save else None
     call[27:32] = (y.data_ptr(), h.data_ptr(), _address(c), _address(saved), saved.numel() if save else 0)
     _native.forward(call, wide)
     return (y.squeeze(-2) if o.last_only else y), h, c, saved

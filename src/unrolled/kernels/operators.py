@@ -214,7 +214,7 @@ _library.define(
 
 
 def _recurrence(*inputs: Any) -> tuple[Tensor, ...]:
-    found = native.forward(Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS:-1]), inputs[-1])
+    found = native.forward(Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS:-1]), inputs[-1], clean=True)
     return tuple(inputs[0].new_empty(0) if t is None else t for t in found)
 
 
