@@ -53,17 +53,15 @@ def medians(works, repeats):
 
 def step(layer, *inputs):
     """A forward and a backward through the layer, for the gradients of the weights."""
-    gradients = []
-
-    def run():
-        y = layer(*inputs)
-        y = y[0] if isinstance(y, tuple) else y
-        y = y.data if hasattr(y, "batch_sizes") else y
-        if not gradients:
-            gradients.append(torch.ones_like(y))
-        y.backward(gradients[0])
-
-    return run
+    y = layer(*inputs)
+    if not isinstance(y, tuple):
+        gradient = torch.ones_like(y)
+        return lambda: layer(*inputs).backward(gradient)
+    if isinstance(y[0], torch.Tensor):
+        gradient = torch.ones_like(y[0])
+        return lambda: layer(*inputs)[0].backward(gradient)
+    gradient = torch.ones_like(y[0].data)
+    return lambda: layer(*inputs)[0].data.backward(gradient)
 
 
 def check(ours, theirs, x):

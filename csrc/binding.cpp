@@ -1,4 +1,5 @@
-// What Python sees of the kernels: addresses and sizes in, nothing out. Shapes are checked in native.py.
+// What Python sees of the kernels: sizes and tensors in, nothing out. Nothing is known of tensors but where their
+// numbers begin; types, shapes and devices are checked in Python.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -61,13 +62,54 @@ void choose(const std::string& isa) {
   throw std::invalid_argument(isa);
 }
 
-// `numbers` are the members of Call in their order, addresses as integers. A list costs one argument.
-Call unpack(nb::list numbers) {
-  constexpr size_t count = sizeof(Call) / sizeof(int64_t);
-  static_assert(sizeof(void*) == sizeof(int64_t) && sizeof(Call) == count * sizeof(int64_t));
-  if (numbers.size() != count) throw std::invalid_argument("the number of fields of Call");
-  int64_t raw[count];
-  for (size_t i = 0; i < count; ++i) raw[i] = PyLong_AsLongLong(numbers[i].ptr());
+struct NotContiguous : std::exception {
+  const char* what() const noexcept override { return "a tensor is not contiguous"; }
+};
+
+// Where a tensor's numbers begin; 0 for None. Python would take ten times as long to ask.
+int64_t address(nb::handle tensor, bool whole = true) {
+  static PyObject *const data_ptr = PyUnicode_InternFromString("data_ptr"),
+                  *const is_contiguous = PyUnicode_InternFromString("is_contiguous");
+  if (tensor.is_none()) return 0;
+  if (whole) {
+    const nb::object found = nb::steal(PyObject_CallMethodNoArgs(tensor.ptr(), is_contiguous));
+    if (!found.is_valid()) throw nb::python_error();
+    if (found.ptr() != Py_True) throw NotContiguous();
+  }
+  const nb::object found = nb::steal(PyObject_CallMethodNoArgs(tensor.ptr(), data_ptr));
+  if (!found.is_valid()) throw nb::python_error();
+  return PyLong_AsLongLong(found.ptr());
+}
+
+constexpr size_t SIZES = 10, STRIDES = 3, INPUTS = 11, OUTPUTS = 4, GRADIENTS = 12, MASK = 9;
+
+// The members of Call: sizes and flags; the inputs in the order of native.Arguments; the outputs, or what is saved
+// and the gradients. x and the mask have strides, all else is contiguous.
+Call unpack(nb::tuple sizes, nb::tuple x_strides, nb::tuple mask_strides, nb::tuple inputs, nb::tuple rest, bool back) {
+  const size_t count = back ? 1 + GRADIENTS : OUTPUTS;
+  if (sizes.size() != SIZES || x_strides.size() != STRIDES || mask_strides.size() != STRIDES ||
+      inputs.size() != INPUTS || rest.size() != count + 1)
+    throw std::invalid_argument("the number of a call's arguments");
+  constexpr size_t fields = sizeof(Call) / sizeof(int64_t);
+  static_assert(sizeof(void*) == sizeof(int64_t) && sizeof(Call) == fields * sizeof(int64_t));
+  static_assert(fields == SIZES + 2 * (STRIDES + 1) + INPUTS - 2 + OUTPUTS + 1 + GRADIENTS);
+  int64_t raw[fields] = {}, *at = raw;
+  auto numbers = [&](nb::tuple from) {
+    for (nb::handle n : from) *at++ = PyLong_AsLongLong(n.ptr());
+  };
+  numbers(sizes);
+  *at++ = address(inputs[0], false);
+  numbers(x_strides);
+  *at++ = address(inputs[MASK], false);
+  numbers(mask_strides);
+  for (size_t i : {5, 6, 1, 2, 3, 4, 7, 8, 10}) *at++ = address(inputs[i]);    // the states lie before the weights
+  if (!back)
+    for (size_t i = 0; i < OUTPUTS; ++i) *at++ = address(rest[i]);
+  else
+    at += OUTPUTS - 1, *at++ = address(rest[0]);
+  *at++ = PyLong_AsLongLong(rest[count].ptr());
+  if (back)
+    for (size_t i = 1; i <= GRADIENTS; ++i) *at++ = address(rest[i]);
   if (PyErr_Occurred()) throw nb::python_error();
   Call call;
   static_assert(std::is_trivially_copyable<Call>::value);
@@ -96,13 +138,14 @@ NB_MODULE(_native, m) {
     kernels(wide).evaluate(function, reinterpret_cast<const void*>(x), reinterpret_cast<void*>(y), n);
   });
   m.def("vector_bytes", [] { return kernels(false).bytes; });
-  m.def("forward", [](nb::list numbers, bool wide) {
-    const Call call = unpack(numbers);
+  nb::exception<NotContiguous>(m, "NotContiguous");
+  m.def("forward", [](nb::tuple sizes, nb::tuple x, nb::tuple mask, nb::tuple inputs, nb::tuple rest, bool wide) {
+    const Call call = unpack(sizes, x, mask, inputs, rest, false);
     nb::gil_scoped_release free;
     kernels(wide).forward(call);
   });
-  m.def("backward", [](nb::list numbers, bool wide) {
-    const Call call = unpack(numbers);
+  m.def("backward", [](nb::tuple sizes, nb::tuple x, nb::tuple mask, nb::tuple inputs, nb::tuple rest, bool wide) {
+    const Call call = unpack(sizes, x, mask, inputs, rest, true);
     nb::gil_scoped_release free;
     kernels(wide).backward(call);
   });

@@ -67,6 +67,7 @@ template <class T, int CELL, int ACT> struct Points {
   static constexpr int W = WIDTH<T>;
   using P = Panel<CELL>;
 
+  // Two short loops for a gated cell: one activation waits for another in a row, not among rows.
   static void forward(const Step<T>& s) {
     for (int64_t row = 0; row < s.rows; ++row) {
       T* a = s.gates + row * P::VECTORS * W;
@@ -74,15 +75,21 @@ template <class T, int CELL, int ACT> struct Points {
       if constexpr (CELL == SIMPLE_RNN) {
         for (int v = 0; v < 2; ++v) store(s.h + at + v * W, activate<T, ACT>(load(a + v * W)));
       } else if constexpr (CELL == LSTM) {
-        const Vec<T> c = cell_state(a, load(s.c_before + at));
-        store(s.c + at, c);
-        store(s.h + at, load(a + 3 * W) * activate<T, ACT>(c));
+        store(s.c + at, cell_state(a, load(s.c_before + at)));
       } else if constexpr (CELL == GRU) {
         reset_gates(a);
         store(a, load(a) + load(a + W) * load(a + 3 * W));
-        store(s.h + at, interpolate(a, load(s.h_before + at)));
       }
     }
+    if constexpr (CELL == LSTM || CELL == GRU)
+      for (int64_t row = 0; row < s.rows; ++row) {
+        T* a = s.gates + row * P::VECTORS * W;
+        const int64_t at = row * s.units;
+        if constexpr (CELL == LSTM)
+          store(s.h + at, load(a + 3 * W) * activate<T, ACT>(load(s.c + at)));
+        else
+          store(s.h + at, interpolate(a, load(s.h_before + at)));
+      }
   }
 
   // The LSTM's gates through their activations, and c(t).

@@ -35,7 +35,7 @@ __all__ = [
 AVAILABLE = _native is not None
 LSTM = 1
 CELLS = {"simple_rnn": 0, "lstm": LSTM, "gru": 2, "gru, reset before": 3}
-NOTHING = (0,) * 17  # the rest of a Call
+NO_STRIDES = (0, 0, 0)
 ACTIVATIONS = {"tanh": 0, "relu": 1, "linear": 2, "sigmoid": 3}
 
 _threads = torch.get_num_threads()
@@ -120,31 +120,54 @@ def forward(
 
     Skipped rows leave gaps in what is saved; with `clean` they are zeros, the same numbers at every call.
     """
-    a, sizes, call = _prepare(a, o)
-    x, state = a.x, (*sizes[:-2], sizes[-1])
-    y = x.new_empty(*sizes[:-2], 1 if o.last_only else sizes[-2], sizes[-1])
-    h = x.new_empty(state)
-    c = x.new_empty(state) if o.cell == LSTM else None
-    wide = x.dtype is torch.float64
-    saved = (x.new_zeros if clean else x.new_empty)(saved_size(a, o)) if save else None
-    call[27:32] = (y.data_ptr(), h.data_ptr(), _address(c), _address(saved), saved.numel() if save else 0)
-    _native.forward(call, wide)
-    return (y.squeeze(-2) if o.last_only else y), h, c, saved
+    x = a.x
+    *rows, T, _ = x.shape
+    units = a.weight_hh.shape[-1]
+    y = x.new_empty((*rows, units) if o.last_only else (*rows, T, units))
+    h = x.new_empty((*rows, units))
+    c = x.new_empty((*rows, units)) if o.cell == LSTM else None
+    saved, size = None, 0
+    if save:
+        size = saved_size(a, o)
+        saved = x.new_zeros(size) if clean else x.new_empty(size)
+    _call(_native.forward, a, o, (y, h, c, saved, size))
+    return y, h, c, saved
 
 
 def backward(
     a: Arguments, o: Options, saved: Tensor, gradients: Sequence[Tensor | None], needs: Sequence[bool]
 ) -> list[Tensor | None]:
     """From the gradients of y, h and c to those of the first nine arguments, where needed."""
-    a, _, call = _prepare(a, o)
-    given = [None if g is None else g.contiguous() for g in gradients]
-    found = [torch.empty_like(t) if n and t is not None else None for t, n in zip(a[1:9], needs[1:9], strict=True)]
-    found.insert(0, torch.empty(a.x.shape, dtype=a.x.dtype) if needs[0] else None)
-    dx, dw_ih, dw_hh, dbias, dbias_hh, dh0, dc0, dnorm, dnorm_bias = map(_address, found)
-    call[30:32] = saved.data_ptr(), saved.numel()
-    call[32:44] = (*map(_address, given), dx, dh0, dc0, dw_ih, dw_hh, dbias, dbias_hh, dnorm, dnorm_bias)
-    _native.backward(call, a.x.dtype is torch.float64)
-    return found
+    given = [g if g is None or g.is_contiguous() else g.contiguous() for g in gradients]
+    x = torch.empty(a.x.shape, dtype=a.x.dtype) if needs[0] else None
+    found = [
+        torch.empty_like(t, memory_format=torch.contiguous_format) if n and t is not None else None
+        for t, n in zip(a[1:9], needs[1:9], strict=True)
+    ]
+    w_ih, w_hh, bias, bias_hh, h0, c0, norm, norm_bias = found
+    outputs = (saved, *given, x, h0, c0, w_ih, w_hh, bias, bias_hh, norm, norm_bias, saved.numel())
+    _call(_native.backward, a, o, outputs)
+    return [x, *found]
+
+
+def _call(function: Any, a: Arguments, o: Options, rest: tuple[Any, ...]) -> None:
+    """Call a kernel; the inputs that it cannot read as they lie are copied first, which few calls need."""
+    x, mask = a.x, a.mask
+    strides = x.stride()
+    if strides[-1] != 1:
+        a = a._replace(x=x.contiguous())
+        strides = a.x.stride()
+    sizes = (x.shape, strides[:-1], NO_STRIDES if mask is None else mask.stride())
+    if x.ndim == 3:
+        sizes = ((1, *x.shape), (0, *strides[:-1]), NO_STRIDES if mask is None else (0, *mask.stride()))
+    shape = (o.cell, o.activation, *sizes[0], a.weight_hh.shape[-1], o.reverse, o.last_only, _threads)
+    wide = x.dtype is torch.float64
+    try:
+        function(shape, sizes[1], sizes[2], a, rest, wide)
+    except _native.NotContiguous:
+        inputs = (a.x, *(t if t is None else t.contiguous() for t in a[1:9]), mask)
+        keep = a.recurrent_mask
+        function(shape, sizes[1], sizes[2], (*inputs, keep if keep is None else keep.contiguous()), rest, wide)
 
 
 def saved_size(a: Arguments, o: Options) -> int:
@@ -158,33 +181,3 @@ def saved_size(a: Arguments, o: Options) -> int:
     gates = (1 if o.cell == 0 else 4) * units
     norms = 0 if a.norm_weight is None else gates + (units if o.cell == LSTM else 0) + a.norm_weight.shape[-1] // a.weight_hh.shape[-1]
     return rows * (states * units + T * ((0 if o.cell == 0 else gates) + norms))
-
-
-def _prepare(a: Arguments, o: Options) -> tuple[Arguments, tuple[int, ...], list[int]]:
-    """The arguments in the layout that the kernels read, (members) batch, time, units, and the numbers of a Call."""
-    x, w_ih, w_hh, bias, bias_hh, h0, c0, norm, norm_bias, mask, keep = a
-    if x.stride(-1) != 1:
-        x = x.contiguous()
-    # Most calls find everything contiguous already.
-    rest = (w_ih, w_hh, bias, bias_hh, h0, c0, norm, norm_bias, keep)
-    if not all([t is None or t.is_contiguous() for t in rest]):  # noqa: C419 a list is faster
-        w_ih, w_hh, bias, bias_hh, h0, c0, norm, norm_bias, keep = (t if t is None else t.contiguous() for t in rest)
-    shape, strides = x.shape, x.stride()
-    units = w_hh.shape[-1]
-    if len(shape) == 3:
-        (B, T, F), M = shape, 1
-        x_strides, mask_strides = (0, *strides[:2]), (0, 0, 0) if mask is None else (0, *mask.stride())
-    else:
-        M, B, T, F = shape
-        x_strides, mask_strides = strides[:3], (0, 0, 0) if mask is None else mask.stride()
-    call = [
-        o.cell, o.activation, M, B, T, F, units, o.reverse, o.last_only, _threads,
-        x.data_ptr(), *x_strides, _address(mask), *mask_strides, _address(h0), _address(c0),
-        w_ih.data_ptr(), w_hh.data_ptr(), _address(bias), _address(bias_hh), _address(norm), _address(norm_bias),
-        _address(keep), *NOTHING,
-    ]  # fmt: skip
-    return Arguments(x, w_ih, w_hh, bias, bias_hh, h0, c0, norm, norm_bias, mask, keep), (*shape[:-1], units), call
-
-
-def _address(t: Tensor | None) -> int:
-    return 0 if t is None else t.data_ptr()
