@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
 RUN = $(VENV)/bin/python -m
+# The build tools come from .venv too, so that they are pinned and a rebuild compiles only what changed.
+INSTALL = $(RUN) pip install -q --disable-pip-version-check --no-build-isolation -c $(CONSTRAINTS)
 
-.PHONY: kernels demo test slow check bench docs constraints clean
+.PHONY: demo test slow check bench kernels docs constraints clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/unrolled demo
@@ -24,32 +26,31 @@ check: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(VENV)/bin/python benchmarks/layers.py
 
-# The C++ kernels, into the source folder: experimental, used where `layer.implementation = "native"` asks for them.
-kernels: $(VENV)/.installed-dev
-	$(RUN) pip install -q --disable-pip-version-check -c $(CONSTRAINTS) cmake ninja nanobind
-	$(VENV)/bin/cmake -S . -B build/kernels -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja \
-	  -DPython_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python -DCMAKE_INSTALL_PREFIX=src > /dev/null
-	$(VENV)/bin/cmake --build build/kernels > /dev/null
-	$(VENV)/bin/cmake --install build/kernels > /dev/null
+# The C++ kernels anew, and what is wrong with them: every other target goes on without them where they do not compile.
+kernels: $(VENV)/.tools
+	UNROLLED_REQUIRE_KERNELS=1 $(INSTALL) --no-deps -e .
 
 docs: $(VENV)/.installed-dev
 	$(RUN) sphinx -q -W -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
+$(VENV)/.tools: $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "unrolled needs Python 3.11 or newer; name one: make PYTHON=python3.12 demo" >&2; exit 2; }
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(RUN) pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e .
+	$(INSTALL) scikit-build-core nanobind cmake ninja
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(RUN) pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e ".[dev]"
-	@touch $@
+$(VENV)/.installed-dev: EXTRAS = [dev]
+$(VENV)/.installed $(VENV)/.installed-dev: $(VENV)/.tools pyproject.toml $(CONSTRAINTS) CMakeLists.txt $(wildcard csrc/*)
+	$(INSTALL) -e ".$(EXTRAS)"
+	@$(VENV)/bin/python -c 'import unrolled.kernels._native' 2> /dev/null || \
+	  echo "No C++ kernels: they did not compile here. \`make kernels\` tells why." >&2
+	@touch $(VENV)/.installed $@
 
 constraints: $(VENV)/.installed-dev
 	{ head -1 constraints.txt; $(RUN) pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
 	mv constraints.new constraints.txt
 
 clean:
-	rm -rf $(VENV) docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build src/unrolled/kernels/_native*.so docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

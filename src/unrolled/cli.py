@@ -143,6 +143,7 @@ def info(as_json: Json = False) -> None:
     import torch
 
     from unrolled import __version__
+    from unrolled.kernels import native
     from unrolled.kernels.dispatch import TABLE
 
     found = {
@@ -155,6 +156,7 @@ def info(as_json: Json = False) -> None:
         "processor features": torch.backends.cpu.get_cpu_capability(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "recurrent kernels": ", ".join(row.name for row in TABLE),
+        "C++ kernels": native.instruction_set(),
         "threads": torch.get_num_threads(),
     }
     if as_json:
