@@ -6,7 +6,11 @@ RUN = $(VENV)/bin/python -m
 # The build tools come from .venv too, so that they are pinned and a rebuild compiles only what changed.
 INSTALL = $(RUN) pip install -q --disable-pip-version-check --no-build-isolation -c $(CONSTRAINTS)
 
-.PHONY: demo test slow check bench kernels docs constraints clean
+SANITIZED = build/sanitize
+SANITIZER = PYTHONPATH=$(SANITIZED)/site ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+  LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)"
+
+.PHONY: demo test slow check bench kernels sanitize docs constraints clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/unrolled demo
@@ -29,6 +33,19 @@ bench: $(VENV)/.installed-dev
 # The C++ kernels anew, and what is wrong with them: every other target goes on without them where they do not compile.
 kernels: $(VENV)/.tools
 	UNROLLED_REQUIRE_KERNELS=1 $(INSTALL) --no-deps -e .
+
+# The tests of the kernels under AddressSanitizer and UBSan, against a second build of the package (the first may be old).
+sanitize: $(if $(wildcard $(VENV)/.installed-dev),,$(VENV)/.installed-dev)
+	rm -rf $(SANITIZED)/site
+	UNROLLED_REQUIRE_KERNELS=1 CXX=$(CXX) $(INSTALL) --no-deps --target $(SANITIZED)/site \
+	  --config-settings=build-dir=$(SANITIZED) --config-settings=cmake.build-type=Debug \
+	  --config-settings=cmake.define.UNROLLED_SANITIZE=ON .
+	@isas=$$($(SANITIZER) $(VENV)/bin/python -c "from unrolled.kernels import _native as n; \
+	    assert '$(SANITIZED)' in n.__file__, n.__file__; print(*n.isas())") || exit 1; \
+	for isa in $$isas; do \
+	  echo "$$isa:"; \
+	  $(SANITIZER) UNROLLED_ISA=$$isa $(RUN) pytest -q -p no:faulthandler --capture=sys tests/kernels || exit 1; \
+	done
 
 docs: $(VENV)/.installed-dev
 	$(RUN) sphinx -q -W -b html docs docs/_build/html
