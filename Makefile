@@ -10,7 +10,7 @@ SANITIZED = build/sanitize
 SANITIZER = PYTHONPATH=$(SANITIZED)/site ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
   LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)"
 
-.PHONY: demo test slow check bench kernels sanitize docs constraints clean
+.PHONY: demo test slow check bench kernels sanitize neon docs constraints clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/unrolled demo
@@ -46,6 +46,19 @@ sanitize: $(if $(wildcard $(VENV)/.installed-dev),,$(VENV)/.installed-dev)
 	  echo "$$isa:"; \
 	  $(SANITIZER) UNROLLED_ISA=$$isa $(RUN) pytest -q -p no:faulthandler --capture=sys tests/kernels || exit 1; \
 	done
+
+# The baseline kernels compiled for 64-bit Arm, and run where there is an emulator.
+ARM_CXX ?= aarch64-linux-gnu-g++
+neon: $(VENV)/.tools
+ifeq ($(shell command -v $(ARM_CXX)),)
+	@echo "skipped: there is no $(ARM_CXX) (Debian: g++-aarch64-linux-gnu)"
+else
+	PATH=$(abspath $(VENV))/bin:$$PATH cmake -S . -B build/neon -G Ninja --log-level=WARNING -DUNROLLED_CHECK=ON \
+	  -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=$(ARM_CXX) -DCMAKE_EXE_LINKER_FLAGS=-static
+	$(VENV)/bin/cmake --build build/neon
+	@if command -v qemu-aarch64 > /dev/null; then qemu-aarch64 build/neon/check; \
+	  else echo "compiled, not run: there is no qemu-aarch64 (Debian: qemu-user)"; fi
+endif
 
 docs: $(VENV)/.installed-dev
 	$(RUN) sphinx -q -W -b html docs docs/_build/html
