@@ -3,8 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
 RUN = $(VENV)/bin/python -m
+# The build tools come from .venv too, so that they are pinned and a rebuild compiles only what changed.
+INSTALL = $(RUN) pip install -q --disable-pip-version-check --no-build-isolation -c $(CONSTRAINTS)
 
-.PHONY: kernels demo test slow check bench docs constraints clean
+SANITIZED = build/sanitize
+SANITIZER = PYTHONPATH=$(SANITIZED)/site ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+  LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)"
+
+.PHONY: demo test slow check bench kernels sanitize neon docs constraints clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/unrolled demo
@@ -24,32 +30,57 @@ check: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(VENV)/bin/python benchmarks/layers.py
 
-# The C++ kernels, into the source folder: experimental, used where `layer.implementation = "native"` asks for them.
-kernels: $(VENV)/.installed-dev
-	$(RUN) pip install -q --disable-pip-version-check -c $(CONSTRAINTS) cmake ninja nanobind
-	$(VENV)/bin/cmake -S . -B build/kernels -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja \
-	  -DPython_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python -DCMAKE_INSTALL_PREFIX=src > /dev/null
-	$(VENV)/bin/cmake --build build/kernels > /dev/null
-	$(VENV)/bin/cmake --install build/kernels > /dev/null
+# The C++ kernels anew, and what is wrong with them: every other target goes on without them where they do not compile.
+kernels: $(VENV)/.tools
+	UNROLLED_REQUIRE_KERNELS=1 $(INSTALL) --no-deps -e .
+
+# The tests of the kernels under AddressSanitizer and UBSan, against a second build of the package (the first may be old).
+sanitize: $(if $(wildcard $(VENV)/.installed-dev),,$(VENV)/.installed-dev)
+	rm -rf $(SANITIZED)/site
+	UNROLLED_REQUIRE_KERNELS=1 CXX=$(CXX) $(INSTALL) --no-deps --target $(SANITIZED)/site \
+	  --config-settings=build-dir=$(SANITIZED) --config-settings=cmake.build-type=Debug \
+	  --config-settings=cmake.define.UNROLLED_SANITIZE=ON .
+	@isas=$$($(SANITIZER) $(VENV)/bin/python -c "from unrolled.kernels import _native as n; \
+	    assert '$(SANITIZED)' in n.__file__, n.__file__; print(*n.isas())") || exit 1; \
+	for isa in $$isas; do \
+	  echo "$$isa:"; \
+	  $(SANITIZER) UNROLLED_ISA=$$isa $(RUN) pytest -q -p no:faulthandler --capture=sys tests/kernels || exit 1; \
+	done
+
+# The baseline kernels compiled for 64-bit Arm, and run where there is an emulator.
+ARM_CXX ?= aarch64-linux-gnu-g++
+neon: $(VENV)/.tools
+ifeq ($(shell command -v $(ARM_CXX)),)
+	@echo "skipped: there is no $(ARM_CXX) (Debian: g++-aarch64-linux-gnu)"
+else
+	PATH=$(abspath $(VENV))/bin:$$PATH cmake -S . -B build/neon -G Ninja --log-level=WARNING -DUNROLLED_CHECK=ON \
+	  -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=$(ARM_CXX) -DCMAKE_EXE_LINKER_FLAGS=-static
+	$(VENV)/bin/cmake --build build/neon
+	@if command -v qemu-aarch64 > /dev/null; then qemu-aarch64 build/neon/check; \
+	  else echo "compiled, not run: there is no qemu-aarch64 (Debian: qemu-user)"; fi
+endif
 
 docs: $(VENV)/.installed-dev
 	$(RUN) sphinx -q -W -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
+$(VENV)/.tools: $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "unrolled needs Python 3.11 or newer; name one: make PYTHON=python3.12 demo" >&2; exit 2; }
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(RUN) pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e .
+	$(INSTALL) scikit-build-core nanobind cmake ninja
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(RUN) pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e ".[dev]"
-	@touch $@
+$(VENV)/.installed-dev: EXTRAS = [dev]
+$(VENV)/.installed $(VENV)/.installed-dev: $(VENV)/.tools pyproject.toml $(CONSTRAINTS) CMakeLists.txt $(wildcard csrc/*)
+	$(INSTALL) -e ".$(EXTRAS)"
+	@$(VENV)/bin/python -c 'import unrolled.kernels._native' 2> /dev/null || \
+	  echo "No C++ kernels: they did not compile here. \`make kernels\` tells why." >&2
+	@touch $(VENV)/.installed $@
 
 constraints: $(VENV)/.installed-dev
 	{ head -1 constraints.txt; $(RUN) pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
 	mv constraints.new constraints.txt
 
 clean:
-	rm -rf $(VENV) docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build src/unrolled/kernels/_native*.so docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

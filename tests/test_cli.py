@@ -287,7 +287,7 @@ def test_a_fault_of_ours_is_exit_code_1(place):
 def test_info_and_help(place, unrolled):
     info = json.loads(unrolled("info", "--json", cwd=place).stdout)
     assert info["unrolled"] == ur.__version__
-    assert {"torch", "recurrent kernels", "threads", "processor features"} <= set(info)
+    assert {"torch", "recurrent kernels", "C++ kernels", "threads", "processor features"} <= set(info)
     assert "torch" in unrolled("info", cwd=place).stderr
     for words in ([], ["forecast"], ["predict"], ["demo"], ["info"]):
         assert "Usage" in unrolled(*words, "--help", cwd=place).stdout

@@ -156,7 +156,8 @@ def info(as_json: Json = False) -> None:
         "processor features": torch.backends.cpu.get_cpu_capability(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "recurrent kernels": ", ".join(row.name for row in TABLE if row.built),
-        "native kernels": f"{native.instruction_set()}, threads {native.threads()}" if native.AVAILABLE else "not built",
+        "C++ kernels": native.instruction_set(),
+        "threads": native.threads(),
         "torch threads": torch.get_num_threads(),
     }
     if as_json:
