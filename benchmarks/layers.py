@@ -120,7 +120,8 @@ def floors(options):
             (longer,) = medians([step(layer, long)], repeats)
             speed = flops(kind, features, units, batch, 9 * steps) / (longer - mine) / 1e6
             yield {
-                "case": f"{kind} {features}→{units}, {batch}×{steps}", "threads": threads, "ours_ms": mine, "other_ms": other,
+                "case": f"{kind} {features}→{units}, {batch}×{steps}", "threads": threads,
+                "ours_ms": mine, "other_ms": other,
                 "ratio": other / mine, "asked": asked[min(threads, 2) - 1], "gflops": speed,
                 "share_of_peak": speed / options.peaks[threads], "fixed_ms": mine - (longer - mine) / 9,
             }  # fmt: skip
@@ -133,7 +134,7 @@ def options_of_the_layer(options):
         x = torch.randn(32, 56, 5)
         mask = torch.rand(32, 56) < 0.8
         plain = make(5, 32, return_sequences=True)
-        stacked, base = torch.func.stack_module_state([plain] * 8)
+        stacked, _ = torch.func.stack_module_state([plain] * 8)
         eight = make(5, 32, return_sequences=True)
         for name in [n for n, _ in eight.named_parameters()]:
             setattr(eight, name, torch.nn.Parameter(stacked[name].detach()))
@@ -149,7 +150,8 @@ def options_of_the_layer(options):
             for (name, (_, most)), ms in zip(works.items(), times[1:], strict=True):
                 most = most or (8 if threads == 1 else 5)
                 yield {
-                    "case": f"{kind} 5→32, 32×56: {name}, × plain", "threads": threads, "ours_ms": ms, "other_ms": times[0],
+                    "case": f"{kind} 5→32, 32×56: {name}, × plain", "threads": threads,
+                    "ours_ms": ms, "other_ms": times[0],
                     "ratio": ms / times[0], "asked": -most,
                 }  # fmt: skip
 
@@ -218,14 +220,25 @@ def main():
     print(*fixed.values(), sep=", ")
     print(*(f"torch.mm on {n}: {peak:.0f} GFLOP/s" for n, peak in options.peaks.items()), sep=", ")
     print(f"{'case':58} threads    ours   other  ratio  asked  GFLOP/s  of peak  fixed ms")
-    fields = ["case", "threads", "ours_ms", "other_ms", "ratio", "asked", "gflops", "share_of_peak", "fixed_ms"]
+    fields = [
+        "case",
+        "threads",
+        "ours_ms",
+        "other_ms",
+        "ratio",
+        "asked",
+        "gflops",
+        "share_of_peak",
+        "fixed_ms",
+    ]
     rows = []
     for table in [floors] if options.only else [floors, options_of_the_layer, ragged, inference]:
         for row in table(options):
             asked = row["asked"]
             met = asked is None or (row["ratio"] <= -asked if asked < 0 else row["ratio"] >= asked)
             bound = "" if asked is None else f"{'≤' if asked < 0 else '≥'}{abs(asked)}"
-            line = f"{row['case']:58} {row['threads']:7} {row['ours_ms']:7.3f} {row['other_ms']:7.2f} {row['ratio']:6.2f} {bound:>6}"
+            line = f"{row['case']:58} {row['threads']:7} {row['ours_ms']:7.3f} {row['other_ms']:7.2f}"
+            line += f" {row['ratio']:6.2f} {bound:>6}"
             if "gflops" in row:
                 line += f"  {row['gflops']:7.0f}  {row['share_of_peak']:7.2f}  {row['fixed_ms']:8.3f}"
             print(line + ("" if met else "  missed"), flush=True)
@@ -236,7 +249,9 @@ def main():
         writer = csv.DictWriter(file, [*fixed, *fields])
         if not known:
             writer.writeheader()
-        writer.writerows({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+        writer.writerows(
+            {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows
+        )
 
 
 def processor():

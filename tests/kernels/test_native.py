@@ -99,7 +99,7 @@ def test_large_inputs_saturate_and_nan_is_not_hidden(make):
     reference = make(3, 20, return_sequences=True).double()
     reference.load_state_dict(layer.state_dict())
     reference.implementation = "reference"
-    with torch.no_grad():    # sums of 1e4 are rounded to 1e-3
+    with torch.no_grad():  # sums of 1e4 are rounded to 1e-3
         torch.testing.assert_close(layer(1e4 * x).double(), reference(1e4 * x.double()), atol=5e-3, rtol=0)
         x[3, 4, 1] = torch.nan
         assert layer(x)[3, 4:].isnan().any()

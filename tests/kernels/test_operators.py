@@ -12,7 +12,10 @@ from unrolled.kernels import dispatch, native, operators, reference
 pytestmark = pytest.mark.skipif(not native.AVAILABLE, reason="the C++ kernels are not built")
 
 MASK = torch.tensor([[1, 1, 0, 1, 0], [0, 0, 1, 1, 1], [0, 0, 0, 0, 0]])
-OPTIONS = {"plain": {}, "everything": {"mask": MASK, "dropped": True, "norm": True, "reverse": True, "last_only": True}}
+OPTIONS = {
+    "plain": {},
+    "everything": {"mask": MASK, "dropped": True, "norm": True, "reverse": True, "last_only": True},
+}
 each_cell = pytest.mark.parametrize(("cell", "variant"), CELLS, ids=str)
 each_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 
@@ -20,7 +23,15 @@ each_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def inputs(r):
     before = r.cell == "gru" and not r.reset_after
     return (
-        *(r.x, r.weight_ih, r.weight_hh, r.bias, r.bias_hh, r.state[0], r.state[1] if r.cell == "lstm" else None),
+        *(
+            r.x,
+            r.weight_ih,
+            r.weight_hh,
+            r.bias,
+            r.bias_hh,
+            r.state[0],
+            r.state[1] if r.cell == "lstm" else None,
+        ),
         *(r.norm_weight, r.norm_bias, r.mask, r.recurrent_mask),
         *(native.CELLS["gru, reset before" if before else r.cell], 0, r.reverse, r.last_only),
     )
@@ -33,7 +44,7 @@ def test_opcheck(cell, variant, options):
     arguments = inputs(make(cell, **variant, **options))
     for save in (False, True):
         torch.library.opcheck(torch.ops.unrolled.recurrence.default, (*arguments, save))
-    y, h, c, saved = torch.ops.unrolled.recurrence(*arguments, True)
+    y, _, c, saved = torch.ops.unrolled.recurrence(*arguments, True)
     gradients = (torch.ones_like(y), None, torch.ones_like(c) if cell == "lstm" else None)
     needs = [True] * 5 + [False, True, True, True]
     torch.library.opcheck(
@@ -127,7 +138,7 @@ def test_gradients_through_vmap_and_vmap_of_vmap():
             layer(x_m).square().sum().backward()
             torch.testing.assert_close(layer.get_parameter(name).grad, g)
 
-    twice = torch.stack((x, 2 * x), 1)    # members, 2, batch, time, features
+    twice = torch.stack((x, 2 * x), 1)  # members, 2, batch, time, features
     inner = vmap(lambda p, x: vmap(lambda x: functional_call(layers[0], p, (x,)))(x))(stacked, twice)
     for layer, a, b in zip(layers, twice, inner, strict=True):
         torch.testing.assert_close(b, torch.stack([layer(part) for part in a]))

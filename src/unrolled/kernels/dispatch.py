@@ -65,6 +65,7 @@ TABLE: tuple[Implementation, ...] = (
     Implementation("reference", cells=None, devices=None, dtypes=None, options=None, run=reference.run),
 )
 
+
 def run(r: Recurrence, implementation: str | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Compute `r` with the implementation asked for, or with the first in the table that covers it."""
     return choose(r, implementation)[0].run(r)
@@ -187,7 +188,7 @@ def _name(dtype: torch.dtype) -> str:
 
 
 _logged: set[str] = set()
-_chosen: dict[tuple[Any, ...], tuple[Implementation, str]] = {}    # looking it up costs less than finding it
+_chosen: dict[tuple[Any, ...], tuple[Implementation, str]] = {}  # looking it up costs less than finding it
 
 
 def _log_once(message: str) -> None:

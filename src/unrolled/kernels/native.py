@@ -157,17 +157,21 @@ def _call(function: Any, a: Arguments, o: Options, rest: tuple[Any, ...]) -> Non
     if strides[-1] != 1:
         a = a._replace(x=x.contiguous())
         strides = a.x.stride()
-    sizes = (x.shape, strides[:-1], NO_STRIDES if mask is None else mask.stride())
+    around, mask_strides = x.shape, NO_STRIDES if mask is None else mask.stride()
+    strides = strides[:-1]
     if x.ndim == 3:
-        sizes = ((1, *x.shape), (0, *strides[:-1]), NO_STRIDES if mask is None else (0, *mask.stride()))
-    shape = (o.cell, o.activation, *sizes[0], a.weight_hh.shape[-1], o.reverse, o.last_only, _threads)
+        around, strides = torch.Size((1, *around)), (0, *strides)
+        mask_strides = mask_strides if mask is None else (0, *mask_strides)
+    sizes = (o.cell, o.activation, *around, a.weight_hh.shape[-1], o.reverse, o.last_only, _threads)
     wide = x.dtype is torch.float64
     try:
-        function(shape, sizes[1], sizes[2], a, rest, wide)
+        function(sizes, strides, mask_strides, a, rest, wide)
     except _native.NotContiguous:
         inputs = (a.x, *(t if t is None else t.contiguous() for t in a[1:9]), mask)
         keep = a.recurrent_mask
-        function(shape, sizes[1], sizes[2], (*inputs, keep if keep is None else keep.contiguous()), rest, wide)
+        function(
+            shape, sizes[1], sizes[2], (*inputs, keep if keep is None else keep.contiguous()), rest, wide
+        )
 
 
 def saved_size(a: Arguments, o: Options) -> int:
@@ -179,5 +183,9 @@ def saved_size(a: Arguments, o: Options) -> int:
     T = a.x.shape[-2]
     rows = a.x.shape[0] * (1 if a.x.ndim == 3 else a.x.shape[1])
     gates = (1 if o.cell == 0 else 4) * units
-    norms = 0 if a.norm_weight is None else gates + (units if o.cell == LSTM else 0) + a.norm_weight.shape[-1] // a.weight_hh.shape[-1]
+    norms = (
+        0
+        if a.norm_weight is None
+        else gates + (units if o.cell == LSTM else 0) + a.norm_weight.shape[-1] // a.weight_hh.shape[-1]
+    )
     return rows * (states * units + T * ((0 if o.cell == 0 else gates) + norms))

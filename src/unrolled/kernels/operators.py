@@ -5,7 +5,6 @@ dispatch modes), they go through two operators of `torch.library`, unrolled::rec
 unrolled::recurrence_backward, of which neither is differentiable: the autograd.Function lies outside them.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from unrolled.kernels.recurrence import Recurrence
 __all__ = ["run"]
 
 INPUTS = len(Arguments._fields)
-DIFFERENTIABLE = 9    # of them, the first ones
+DIFFERENTIABLE = 9  # of them, the first ones
 NO_GRADIENTS = (None,) * (INPUTS - DIFFERENTIABLE + len(Options._fields))
 
 
@@ -34,10 +33,20 @@ def run(r: Recurrence) -> tuple[Tensor, tuple[Tensor, ...]]:
     )
     h0, c0 = (r.state[0], r.state[1] if r.cell == "lstm" else None) if r.state else (None, None)
     arguments = Arguments(
-        r.x, r.weight_ih, r.weight_hh, r.bias, r.bias_hh, h0, c0, r.norm_weight, r.norm_bias, r.mask, r.recurrent_mask
+        r.x,
+        r.weight_ih,
+        r.weight_hh,
+        r.bias,
+        r.bias_hh,
+        h0,
+        c0,
+        r.norm_weight,
+        r.norm_bias,
+        r.mask,
+        r.recurrent_mask,
     )
     plain = _plain(r.x)
-    if not plain and _transformed():    # what requires a gradient lies under the transformation
+    if not plain and _transformed():  # what requires a gradient lies under the transformation
         y, h, *rest = _OverTime.apply(*arguments, *options)
     elif torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in arguments]):  # noqa: C419
         y, h, *rest = (_apply_plain if plain else _Traced.apply)(*arguments, *options)
@@ -92,7 +101,9 @@ class _OverTime(torch.autograd.Function):
         if _transformed():
             found = _Backward.apply(*inputs)
             left = iter(found if isinstance(found, tuple) else (found,))
-            found = [next(left) if n and t is not None else None for n, t in zip(needs, tensors, strict=False)]
+            found = [
+                next(left) if n and t is not None else None for n, t in zip(needs, tensors, strict=False)
+            ]
         else:
             found = _backward(*inputs)
         return (*found, *NO_GRADIENTS)
@@ -120,7 +131,7 @@ class _Plain(_OverTime):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
         found = native.forward(Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS:]), True)
-        output = found if found[2] is not None else (found[0], found[1], found[3])
+        output = tuple(t for t in found if t is not None)
         _OverTime.setup_context(ctx, inputs, output)
         return output
 
@@ -130,13 +141,15 @@ class _Plain(_OverTime):
             raise _no_second_derivative()
         *tensors, saved = ctx.saved_tensors
         given = (*gradients[:-1], None)[:3]
-        found = native.backward(Arguments(*tensors), Options(*ctx.options), saved, given, ctx.needs_input_grad)
+        found = native.backward(
+            Arguments(*tensors), Options(*ctx.options), saved, given, ctx.needs_input_grad
+        )
         return (*found, *NO_GRADIENTS)
 
     setup_context = torch.autograd.Function.setup_context
 
 
-_apply_plain = super(torch.autograd.Function, _Plain).apply    # what follows the checks for torch.func
+_apply_plain = super(torch.autograd.Function, _Plain).apply  # what follows the checks for torch.func
 
 
 def _backward(*inputs: Any) -> list[Tensor | None]:
@@ -183,14 +196,14 @@ def _over_members(
     function: Any, size: int, in_dims: tuple[int | None, ...], inputs: tuple[Any, ...], tensors: int
 ) -> tuple[Any, Any]:
     """A function of tensors, and what follows them, with the mapped axis as members, the first axis."""
-    nested = inputs[1].ndim - (in_dims[1] is not None) == 3    # weight_ih has an axis of members already
+    nested = inputs[1].ndim - (in_dims[1] is not None) == 3  # weight_ih has an axis of members already
     merged = []
     for position, (t, dim) in enumerate(zip(inputs, in_dims, strict=True)):
         if not isinstance(t, Tensor):
             merged.append(t)
             continue
         t = t.unsqueeze(0).expand(size, *t.shape) if dim is None else t.movedim(dim, 0)
-        flat = position == INPUTS + 4    # what is saved: members lie one after the other
+        flat = position == INPUTS + 4  # what is saved: members lie one after the other
         merged.append(t.reshape(-1) if flat else t.flatten(0, 1) if nested else t)
     outputs = function(*merged)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)

@@ -88,10 +88,12 @@ class RecurrentWeights(nn.Module):
         last_only: bool = False,
     ) -> Recurrence:
         """These weights with an input and what modifies the loop: what the kernels take."""
-        own = self._parameters    # an attribute of a module costs a microsecond; parametrized ones are not there
+        own = (
+            self._parameters
+        )  # an attribute of a module costs a microsecond; parametrized ones are not there
         weights = (own[n] if n in own else getattr(self, n) for n in WEIGHTS)
         modifiers = (mask, recurrent_mask, self.activation, self.reset_after, reverse, last_only)
-        return Recurrence(self.kind, x, state, *weights, *modifiers)    # type: ignore[arg-type]
+        return Recurrence(self.kind, x, state, *weights, *modifiers)  # type: ignore[arg-type, call-arg]
 
     def extra_repr(self) -> str:
         """The sizes, and the options that are not the default."""

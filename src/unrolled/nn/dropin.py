@@ -108,7 +108,6 @@ class _DropIn(nn.RNNBase):
         """The initial states, (layers · directions, batch, units) each, in the order of the batch in x; or none."""
         directions = 2 if self.bidirectional else 1
         shape = (self.num_layers * directions, len(x), self.hidden_size)
-        count = 2 if self.kind == "lstm" else 1
         if hx is None:
             return []
         given = list(hx) if self.kind == "lstm" else [hx]

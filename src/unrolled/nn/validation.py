@@ -73,7 +73,7 @@ def check_input(
         and x.dtype == dtype
         and x.is_floating_point()
     ):
-        return    # the usual case, quickly
+        return  # the usual case, quickly
     shape = f"({', '.join(axes)}{'' if features is None else f'={features}'})"
     expected = f"x of shape {shape}"
     if not isinstance(x, Tensor):
