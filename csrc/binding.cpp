@@ -66,26 +66,37 @@ struct NotContiguous : std::exception {
   const char* what() const noexcept override { return "a tensor is not contiguous"; }
 };
 
-// Where a tensor's numbers begin; 0 for None. Python would take ten times as long to ask.
-int64_t address(nb::handle tensor, bool whole = true) {
-  static PyObject *const data_ptr = PyUnicode_InternFromString("data_ptr"),
-                  *const is_contiguous = PyUnicode_InternFromString("is_contiguous");
-  if (tensor.is_none()) return 0;
-  if (whole) {
-    const nb::object found = nb::steal(PyObject_CallMethodNoArgs(tensor.ptr(), is_contiguous));
-    if (!found.is_valid()) throw nb::python_error();
-    if (found.ptr() != Py_True) throw NotContiguous();
-  }
-  const nb::object found = nb::steal(PyObject_CallMethodNoArgs(tensor.ptr(), data_ptr));
+// What a tensor answers to a method without arguments. Python would take longer to ask.
+int64_t ask(nb::handle tensor, PyObject* method) {
+  const nb::object found = nb::steal(PyObject_CallMethodNoArgs(tensor.ptr(), method));
   if (!found.is_valid()) throw nb::python_error();
   return PyLong_AsLongLong(found.ptr());
+}
+
+// Where a tensor's numbers begin; 0 for None.
+int64_t address(nb::handle tensor) {
+  static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
+  return tensor.is_none() ? 0 : ask(tensor, data_ptr);
+}
+// The same of a contiguous tensor of so many bytes, one that this package has not made itself.
+int64_t address(nb::handle tensor, int64_t bytes) {
+  static PyObject *const is_contiguous = PyUnicode_InternFromString("is_contiguous"),
+                  *const nbytes = PyUnicode_InternFromString("nbytes");
+  if (tensor.is_none()) return 0;
+  const nb::object size = nb::steal(PyObject_GetAttr(tensor.ptr(), nbytes));
+  if (!size.is_valid()) throw nb::python_error();
+  if (PyLong_AsLongLong(size.ptr()) != bytes)
+    throw std::invalid_argument("a tensor of another size than the layer's, the batch's and the type's");
+  if (!ask(tensor, is_contiguous)) throw NotContiguous();
+  return address(tensor);
 }
 
 constexpr size_t SIZES = 10, STRIDES = 3, INPUTS = 11, OUTPUTS = 4, GRADIENTS = 12, MASK = 9;
 
 // The members of Call: sizes and flags; the inputs in the order of native.Arguments; the outputs, or what is saved
 // and the gradients. x and the mask have strides, all else is contiguous.
-Call unpack(nb::tuple sizes, nb::tuple x_strides, nb::tuple mask_strides, nb::tuple inputs, nb::tuple rest, bool back) {
+Call unpack(nb::tuple sizes, nb::tuple x_strides, nb::tuple mask_strides, nb::tuple inputs, nb::tuple rest, bool wide,
+            bool back) {
   const size_t count = back ? 1 + GRADIENTS : OUTPUTS;
   if (sizes.size() != SIZES || x_strides.size() != STRIDES || mask_strides.size() != STRIDES ||
       inputs.size() != INPUTS || rest.size() != count + 1)
@@ -98,18 +109,31 @@ Call unpack(nb::tuple sizes, nb::tuple x_strides, nb::tuple mask_strides, nb::tu
     for (nb::handle n : from) *at++ = PyLong_AsLongLong(n.ptr());
   };
   numbers(sizes);
-  *at++ = address(inputs[0], false);
+  if (PyErr_Occurred()) throw nb::python_error();
+  const int64_t cell = raw[0], M = raw[2], B = raw[3], T = raw[4], I = raw[5], H = raw[6], G = cell == unrolled::LSTM ? 4 : cell ? 3 : 1;
+  if (cell < 0 || cell > unrolled::GRU_BEFORE || raw[1] < 0 || raw[1] > unrolled::SIGMOID || T < 1 || H < 1 || raw[9] < 1)
+    throw std::invalid_argument("an unknown cell or activation, or no steps, units or threads");
+  const int64_t state = M * B * H, gates = M * G * H, norms = gates + (cell == unrolled::LSTM) * M * H;
+  const int64_t steps = raw[8] ? state : state * T;
+  // x, weight_ih, weight_hh, bias, bias_hh, h0, c0, norm_weight, norm_bias, the mask, recurrent_mask
+  const int64_t of[INPUTS] = {M * B * T * I, gates * I, gates * H, gates, gates, state, state, norms, norms, -1, state};
+  const int64_t item = wide ? 8 : 4;
+  *at++ = address(inputs[0]);
   numbers(x_strides);
-  *at++ = address(inputs[MASK], false);
+  *at++ = address(inputs[MASK]);
   numbers(mask_strides);
-  for (size_t i : {5, 6, 1, 2, 3, 4, 7, 8, 10}) *at++ = address(inputs[i]);    // the states lie before the weights
-  if (!back)
+  for (size_t i : {5, 6, 1, 2, 3, 4, 7, 8, 10}) *at++ = address(inputs[i], of[i] * item);    // the states lie before the weights
+  if (!back) {
     for (size_t i = 0; i < OUTPUTS; ++i) *at++ = address(rest[i]);
-  else
-    at += OUTPUTS - 1, *at++ = address(rest[0]);
+  } else {
+    at += OUTPUTS - 1;
+    *at++ = address(rest[0]);
+  }
   *at++ = PyLong_AsLongLong(rest[count].ptr());
-  if (back)
-    for (size_t i = 1; i <= GRADIENTS; ++i) *at++ = address(rest[i]);
+  if (back) {    // dy, dh, dc; then the gradients to be written
+    for (size_t i = 1; i <= 3; ++i) *at++ = address(rest[i], (i == 1 ? steps : state) * item);
+    for (size_t i = 4; i <= GRADIENTS; ++i) *at++ = address(rest[i]);
+  }
   if (PyErr_Occurred()) throw nb::python_error();
   Call call;
   static_assert(std::is_trivially_copyable<Call>::value);
@@ -140,12 +164,12 @@ NB_MODULE(_native, m) {
   m.def("vector_bytes", [] { return kernels(false).bytes; });
   nb::exception<NotContiguous>(m, "NotContiguous");
   m.def("forward", [](nb::tuple sizes, nb::tuple x, nb::tuple mask, nb::tuple inputs, nb::tuple rest, bool wide) {
-    const Call call = unpack(sizes, x, mask, inputs, rest, false);
+    const Call call = unpack(sizes, x, mask, inputs, rest, wide, false);
     nb::gil_scoped_release free;
     kernels(wide).forward(call);
   });
   m.def("backward", [](nb::tuple sizes, nb::tuple x, nb::tuple mask, nb::tuple inputs, nb::tuple rest, bool wide) {
-    const Call call = unpack(sizes, x, mask, inputs, rest, true);
+    const Call call = unpack(sizes, x, mask, inputs, rest, wide, true);
     nb::gil_scoped_release free;
     kernels(wide).backward(call);
   });

@@ -1,16 +1,18 @@
 """The C++ kernels, beyond the contract that holds every implementation: threads, forks, edges, what they refuse."""
 
+import functools
 import os
 import threading
 
 import pytest
 import torch
+from recurrences import CELLS, make
 
 import unrolled as ur
-from unrolled.errors import KernelError
-from unrolled.kernels import native
+from unrolled.errors import KernelError, ShapeError
+from unrolled.kernels import native, operators
 
-pytestmark = pytest.mark.skipif(not native.AVAILABLE, reason="the C++ kernels are not built: `make kernels`")
+pytestmark = pytest.mark.skipif(not native.AVAILABLE, reason="the C++ kernels are not built")
 
 LAYERS = [ur.nn.SimpleRNN, ur.nn.LSTM, ur.nn.GRU]
 
@@ -37,7 +39,14 @@ def _threads():
     native.set_num_threads(before)
 
 
-@pytest.mark.parametrize("make", LAYERS)
+VARIANTS = {
+    **{make.__name__: make for make in LAYERS},
+    "LSTM, layer norm": functools.partial(ur.nn.LSTM, layer_norm=True),
+    "GRU, reset before": functools.partial(ur.nn.GRU, reset_after=False),
+}
+
+
+@pytest.mark.parametrize("make", VARIANTS.values(), ids=VARIANTS)
 @pytest.mark.parametrize("batch", [1, 7, 70])
 def test_same_bits_for_any_number_of_threads(make, batch):
     layer, x = layer_and_input(make, batch)
@@ -47,6 +56,103 @@ def test_same_bits_for_any_number_of_threads(make, batch):
         found.append(results(layer, x))
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9])
+@pytest.mark.parametrize(
+    "options", [{}, {"norm": True}, {"dropped": True}, {"reverse": True, "last_only": True}], ids=str
+)
+@pytest.mark.parametrize(("cell", "variant"), CELLS, ids=str)
+def test_inference_computes_what_training_computes(cell, variant, options, steps):
+    """Without gradients nothing is saved, and a step or two take a way of their own."""
+    for batch, units in ((1, 4), (1, 40), (3, 17)):
+        r = make(cell, sizes=(batch, steps, 5, units), **variant, **options)
+        with torch.no_grad():
+            y, state = operators.run(r)
+        expected, last = operators.run(r._replace(weight_hh=r.weight_hh.requires_grad_()))
+        for got, wanted in zip((y, *state), (expected, *last), strict=True):
+            torch.testing.assert_close(got, wanted.detach(), rtol=1e-12, atol=1e-12)
+            if batch * steps > 4:
+                assert torch.equal(got, wanted)
+
+
+@pytest.mark.parametrize("order", ["by length", "as they come"])
+@pytest.mark.parametrize("make", VARIANTS.values(), ids=VARIANTS)
+def test_ragged_rows_are_computed_each_as_if_alone(make, order):
+    """Rows that are over are left out; what lies there, NaN here, has no effect."""
+    lengths = torch.randint(0, 12, (70,), generator=torch.Generator().manual_seed(1))
+    lengths = lengths.sort(descending=True).values if order == "by length" else lengths
+    layer, x = layer_and_input(make, dtype=torch.float64)
+    mask = ur.nn.lengths_to_mask(lengths, 11)
+    x[~mask] = torch.nan
+    y = layer(x, mask=mask)
+    y.square().sum().backward()
+    found = [p.grad.clone() for p in layer.parameters()]
+    layer.zero_grad()
+    total = 0.0
+    for row, length in enumerate(lengths.tolist()):
+        if length == 0:
+            assert (y[row] == 0).all()
+            continue
+        alone = layer(x[row : row + 1, :length])[0]
+        torch.testing.assert_close(y[row, :length], alone)
+        torch.testing.assert_close(y[row, length:], alone[-1:].expand(11 - length, -1))
+        total = total + alone.square().sum() + (11 - length) * alone[-1].square().sum()
+    total.backward()
+    for p, gradient in zip(layer.parameters(), found, strict=True):
+        torch.testing.assert_close(gradient, p.grad)
+
+
+def test_inputs_of_any_layout():
+    """Weights and states that are views, an expanded gradient: copied where the kernel needs it."""
+    r = make("gru", sizes=(9, 7, 5, 6), dropped=True, norm=True)
+    wide = {
+        name: getattr(r, name).repeat_interleave(2, -1)[..., ::2]
+        for name in ("weight_ih", "weight_hh", "bias")
+    }
+    wide = {name: t.requires_grad_() for name, t in wide.items()}
+    other = r._replace(
+        **wide, state=(r.state[0].T.contiguous().T,), recurrent_mask=r.recurrent_mask.T.contiguous().T
+    )
+    assert not other.weight_hh.is_contiguous() and not other.state[0].is_contiguous()
+    plain = r._replace(**{name: t.detach().contiguous().requires_grad_() for name, t in wide.items()})
+    y, expected = operators.run(other)[0], operators.run(plain)[0]
+    assert torch.equal(y, expected)
+    for a, b in zip(
+        torch.autograd.grad(y.sum(), list(wide.values())),
+        torch.autograd.grad(expected.sum(), [getattr(plain, n) for n in wide]),
+        strict=True,
+    ):
+        assert torch.equal(a, b)
+
+
+def test_an_input_changed_before_the_backward_is_noticed():
+    layer, x = layer_and_input(ur.nn.LSTM)
+    y = layer(x).sum()
+    with torch.no_grad():
+        layer.weight_hh.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward()
+
+
+def test_a_fault_in_a_thread_reaches_the_caller():
+    layer, x = layer_and_input(ur.nn.LSTM)
+    r = layer.recurrence(x)
+    a = native.Arguments(r.x, r.weight_ih, r.weight_hh, r.bias, *(None,) * 7)
+    o = native.Options(native.CELLS["lstm"], 0, False, False)
+    rows = (torch.empty(70, 11, 20), torch.empty(70, 20), torch.empty(70, 20))
+    with pytest.raises(ShapeError, match="what is saved needs more memory"):
+        native._call(native._native.forward, a, o, (*rows, torch.empty(10), 10))
+
+
+def test_nan_is_found():
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        x = torch.zeros(5, 7, dtype=dtype)
+        assert not native.has_nan(x)
+        x[3, 2] = torch.inf
+        assert not native.has_nan(x)
+        x[4, 6] = torch.nan
+        assert native.has_nan(x) and native.has_nan(x.T)
 
 
 def test_several_python_threads_at_once():
@@ -120,3 +226,14 @@ def test_an_unknown_instruction_set_is_refused():
 def test_set_num_threads_refuses_none():
     with pytest.raises(KernelError, match="at least 1 thread, got 0"):
         native.set_num_threads(0)
+
+
+@pytest.mark.parametrize(
+    "name", ["weight_ih", "weight_hh", "bias", "bias_hh", "state", "recurrent_mask", "mask"]
+)
+def test_tensors_that_do_not_fit_are_refused_rather_than_read(name):
+    r = make("gru", dropped=True, mask=torch.ones(3, 5))
+    for change in (lambda t: t[..., 1:], lambda t: torch.stack((t, t)), lambda t: t.to(torch.float16)):
+        value = (change(r.state[0]),) if name == "state" else change(getattr(r, name))
+        with torch.no_grad(), pytest.raises(ShapeError, match="fit together|a mask of booleans"):
+            operators.run(r._replace(**{name: value}))

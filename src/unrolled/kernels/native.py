@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from unrolled.errors import KernelError
+from unrolled.errors import KernelError, ShapeError
 
 try:
     from unrolled.kernels import _native  # type: ignore[attr-defined]
@@ -163,15 +163,28 @@ def _call(function: Any, a: Arguments, o: Options, rest: tuple[Any, ...]) -> Non
         around, strides = torch.Size((1, *around)), (0, *strides)
         mask_strides = mask_strides if mask is None else (0, *mask_strides)
     sizes = (o.cell, o.activation, *around, a.weight_hh.shape[-1], o.reverse, o.last_only, _threads)
+    if mask is not None and (mask.shape != x.shape[:-1] or mask.dtype is not torch.bool):
+        raise ShapeError(
+            "native", f"a mask of booleans {tuple(x.shape[:-1])}", f"{mask.dtype} {tuple(mask.shape)}"
+        )
     wide = x.dtype is torch.float64
     try:
         function(sizes, strides, mask_strides, a, rest, wide)
     except _native.NotContiguous:
-        inputs = (a.x, *(t if t is None else t.contiguous() for t in a[1:9]), mask)
-        keep = a.recurrent_mask
-        function(
-            shape, sizes[1], sizes[2], (*inputs, keep if keep is None else keep.contiguous()), rest, wide
-        )
+        inputs = (a.x, *map(_contiguous, a[1:9]), mask, _contiguous(a.recurrent_mask))
+        function(sizes, strides, mask_strides, inputs, rest, wide)
+    except ValueError as fault:
+        shapes = ", ".join(f"{n} {t.dtype} {tuple(t.shape)}" for n, t in a._asdict().items() if t is not None)
+        raise ShapeError(
+            "native",
+            "tensors that fit together",
+            f"{fault}: {shapes}",
+            "Stack the weights of all members, or of none; give all tensors one type.",
+        ) from fault
+
+
+def _contiguous(t: Tensor | None) -> Tensor | None:
+    return t if t is None else t.contiguous()
 
 
 def saved_size(a: Arguments, o: Options) -> int:
