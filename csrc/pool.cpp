@@ -2,8 +2,13 @@
 //
 // One call at a time uses the pool: a second one, from another Python thread, runs its tasks itself. A thread that
 // is late finds the call closed: nobody waits for it. After a call the threads look out for the next one for a
-// moment, the time between a forward and its backward, and then sleep. A forked child starts with an empty pool.
+// moment, the time between a forward and its backward, and then sleep. They keep off the processor that the caller
+// runs on: woken beside it, as schedulers like to do, they would only take turns with it. A forked child starts with
+// an empty pool.
 #include <pthread.h>
+#if defined(__linux__)
+#include <sched.h>
+#endif
 
 #include <atomic>
 #include <chrono>
@@ -11,6 +16,7 @@
 #include <exception>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "recurrence.h"
 
@@ -18,7 +24,7 @@ namespace unrolled {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr std::chrono::microseconds LOOK_OUT{200};
+constexpr std::chrono::microseconds LOOK_OUT{1000};
 
 inline void pause() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -39,7 +45,9 @@ template <class F> bool soon(F done, std::chrono::microseconds time) {
 struct Pool {
   std::mutex busy, lock;
   std::condition_variable wake, left;
-  int64_t workers = 0, wanted = 0, sleeping = 0;
+  std::vector<pthread_t> workers;
+  int64_t wanted = 0, sleeping = 0;
+  int avoided = -1;    // a processor
   bool open = false;
   std::atomic<uint64_t> round{0};
   std::atomic<int64_t> next{0}, inside{0};
@@ -77,11 +85,29 @@ struct Pool {
     }
   }
 
+  void keep_off() {
+#if defined(__linux__)
+    const int here = sched_getcpu();
+    cpu_set_t allowed;
+    if (here < 0 || here == avoided || pthread_getaffinity_np(pthread_self(), sizeof allowed, &allowed)) return;
+    avoided = here;
+    if (CPU_COUNT(&allowed) < 2) return;
+    CPU_CLR(here, &allowed);
+    for (pthread_t worker : workers) pthread_setaffinity_np(worker, sizeof allowed, &allowed);
+#endif
+  }
+
   void run(int64_t tasks, int64_t helpers, void (*f)(void*, int64_t), void* with) {
     bool asleep;
     {
       std::lock_guard<std::mutex> held(lock);
-      for (; workers < helpers; ++workers) std::thread([this, number = workers] { work(number); }).detach();
+      while (int64_t(workers.size()) < helpers) {
+        std::thread worker([this, number = int64_t(workers.size())] { work(number); });
+        workers.push_back(worker.native_handle());
+        worker.detach();
+        avoided = -1;
+      }
+      keep_off();
       task = f, context = with, count = tasks, next = 0, wanted = helpers, open = true, failure = nullptr;
       round.fetch_add(1, std::memory_order_release);
       asleep = sleeping > 0;
