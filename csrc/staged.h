@@ -11,7 +11,7 @@ namespace UNROLLED_NAMESPACE {
 // A tile's rows at one step, all panels. The fields of Step are those of the first panel.
 template <class T> struct Stage : Step<T> {
   int64_t panels, panel, dpanel;    // from a panel's gates to the next one's, and of their gradients
-  int64_t H;
+  T share;    // 1 / H
   const T* real;    // (units): 1, and 0 where units are padding
   const T *gain, *shift;    // (norms, units) of the layer norms, or null
   T *hat, *c_hat, *scale;    // normalised sums as `gates`, c as `c`, and 1 / deviation (rows, NORMS)
@@ -42,16 +42,16 @@ template <class T, int CELL, int ACT> struct Staged {
     return CELL == GRU || CELL == GRU_BEFORE ? (v + 2) % 3 : CELL == SIMPLE_RNN ? 0 : v;
   }
   // Writes to `to` what `from` is normalised to, with gain and shift; keeps the normalised numbers and their scale.
-  template <class L> static void normalise(const S& s, L from, L hat, L to, int norm, T* scale) {
+  template <class L> static INLINE void normalise(const S& s, L from, L hat, L to, int norm, T* scale) {
     Vec<T> total{}, squares{};
     for (int64_t i = 0; i < from.count; ++i) total += load(from(i)) * load(s.real + i * W);
-    const T mean = sum<T>(total) / s.H;
+    const T mean = sum<T>(total) * s.share;
     for (int64_t i = 0; i < from.count; ++i) {
       const Vec<T> d = (load(from(i)) - mean) * load(s.real + i * W);
       store(hat(i), d);
       squares += d * d;
     }
-    *scale = 1 / std::sqrt(sum<T>(squares) / s.H + T(1e-5));
+    *scale = 1 / std::sqrt(sum<T>(squares) * s.share + T(1e-5));
     const T *gain = s.gain + norm * s.units, *shift = s.shift + norm * s.units;
     for (int64_t i = 0; i < from.count; ++i) {
       const Vec<T> n = load(hat(i)) * *scale;
@@ -60,7 +60,7 @@ template <class T, int CELL, int ACT> struct Staged {
     }
   }
   // Turns the gradient of that into the gradient of what was normalised.
-  template <class L> static void normalise_back(const S& s, L d, L hat, int norm, T scale) {
+  template <class L> static INLINE void normalise_back(const S& s, L d, L hat, int norm, T scale) {
     const T* gain = s.gain + norm * s.units;
     T *dgain = s.dgain + norm * s.units, *dshift = s.dshift + norm * s.units;
     Vec<T> total{}, along{};
@@ -71,7 +71,7 @@ template <class T, int CELL, int ACT> struct Staged {
       total += dn;
       along += dn * n;
     }
-    const T mean = sum<T>(total) / s.H, slant = sum<T>(along) / s.H;
+    const T mean = sum<T>(total) * s.share, slant = sum<T>(along) * s.share;
     for (int64_t i = 0; i < d.count; ++i) {
       const Vec<T> dn = load(d(i)) * load(gain + i * W);
       store(d(i), (dn - mean - load(hat(i)) * slant) * scale * load(s.real + i * W));

@@ -6,7 +6,6 @@ from typing import Any, cast
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from unrolled.errors import OptionError
 from unrolled.kernels import dispatch, reference
@@ -116,9 +115,9 @@ class _Layer(OverTime, RecurrentWeights):
         state = self.start(initial_state, names, [shape] * len(names), weight)
         recurrent_mask = None
         if self.training and self.dropout:
-            x = x * F.dropout(torch.ones_like(x[..., :1, :]), self.dropout)
+            x = x * _kept(x, (*x.shape[:-2], 1, x.shape[-1]), x.dtype, self.dropout)
         if self.training and self.recurrent_dropout:
-            recurrent_mask = F.dropout(x.new_ones(shape, dtype=weight.dtype), self.recurrent_dropout)
+            recurrent_mask = _kept(x, shape, weight.dtype, self.recurrent_dropout)
         return self.as_recurrence(
             x,
             state,
@@ -140,6 +139,11 @@ class _Layer(OverTime, RecurrentWeights):
         )
         options = [f"{name}={getattr(self, name)}" for name in flags if getattr(self, name)]
         return ", ".join([super().extra_repr(), *options])
+
+
+def _kept(like: Tensor, shape: tuple[int, ...], dtype: torch.dtype, rate: float) -> Tensor:
+    """A mask of dropout, already divided by the share kept; the random numbers are those of F.dropout."""
+    return like.new_empty(shape, dtype=dtype).bernoulli_(1 - rate).div_(1 - rate)
 
 
 class SimpleRNN(_Layer):
