@@ -7,10 +7,11 @@ import threading
 import pytest
 import torch
 from recurrences import CELLS, make
+from test_kernel_contract import everything
 
 import unrolled as ur
 from unrolled.errors import KernelError, ShapeError
-from unrolled.kernels import native, operators
+from unrolled.kernels import native, operators, reference
 
 pytestmark = pytest.mark.skipif(not native.AVAILABLE, reason="the C++ kernels are not built")
 
@@ -74,6 +75,22 @@ def test_inference_computes_what_training_computes(cell, variant, options, steps
             torch.testing.assert_close(got, wanted.detach(), rtol=1e-12, atol=1e-12)
             if batch * steps > 4:
                 assert torch.equal(got, wanted)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"mask": True, "dropped": True, "norm": True, "reverse": True}], ids=str
+)
+@pytest.mark.parametrize(("cell", "variant"), CELLS, ids=str)
+def test_many_tiles_and_chunks_of_time(cell, variant, options):
+    """More rows and steps than the kernels take at once; sums over groups of tiles."""
+    for sizes in ((300, 5, 3, 17), (33, 70, 20, 35)):
+        options = dict(options)
+        if "mask" in options:
+            options["mask"] = torch.rand(sizes[:2], generator=torch.Generator().manual_seed(3)) < 0.7
+        r = make(cell, sizes=sizes, **variant, **options)
+        found, expected = everything(operators.run, r), everything(reference.run, r)
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("order", ["by length", "as they come"])
