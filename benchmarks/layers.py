@@ -47,10 +47,11 @@ def medians(works, repeats):
             while turn < 3 or (spent < 0.02 and turn < 30):
                 start = time.perf_counter()
                 work()
-                spent += time.perf_counter() - start
+                taken = time.perf_counter() - start
+                spent += taken
                 turn += 1
                 if turn > 1:
-                    found.append(1e3 * (time.perf_counter() - start))
+                    found.append(1e3 * taken)
     return [statistics.median(found) for found in times]
 
 
@@ -87,6 +88,21 @@ def check(ours, theirs, x):
             sys.exit(f"{ours}: {name} is not torch's (relative error {error:.1g}); not timed")
     theirs.zero_grad()
     ours.zero_grad()
+
+
+def check_reference(layer, *inputs):
+    """The same for what torch.nn has not, beside the reference."""
+    found = []
+    for layer.implementation in (None, "reference"):
+        torch.manual_seed(0)
+        layer.zero_grad()
+        y = layer(*inputs)
+        y.sin().sum().backward()
+        found.append([y.detach(), *(p.grad.clone() for p in layer.parameters())])
+    layer.implementation = None
+    layer.zero_grad()
+    if not all((a - b).abs().max() < 1e-4 * b.abs().max() for a, b in zip(*found, strict=True)):
+        sys.exit(f"{layer}: not what the reference computes; not timed")
 
 
 def set_threads(n):
@@ -141,12 +157,17 @@ def options_of_the_layer(options):
         eight = make(5, 32, return_sequences=True)
         for name in [n for n, _ in eight.named_parameters()]:
             setattr(eight, name, torch.nn.Parameter(stacked[name].detach()))
-        works = {
-            "mask": (step(plain, x, None, mask), 1.2),
-            "recurrent dropout": (step(make(5, 32, return_sequences=True, recurrent_dropout=0.2), x), 1.2),
-            "layer norm": (step(make(5, 32, return_sequences=True, layer_norm=True), x), 1.5),
-            "8 members": (step(eight, x.expand(8, -1, -1, -1)), None),
+        dropped = make(5, 32, return_sequences=True, recurrent_dropout=0.2)
+        normed = make(5, 32, return_sequences=True, layer_norm=True)
+        calls = {
+            "mask": (plain, (x, None, mask), 1.2),
+            "recurrent dropout": (dropped, (x,), 1.2),
+            "layer norm": (normed, (x,), 1.5),
+            "8 members": (eight, (x.expand(8, -1, -1, -1),), None),
         }
+        for layer, inputs, _ in calls.values():
+            check_reference(layer, *inputs)
+        works = {name: (step(layer, *inputs), most) for name, (layer, inputs, most) in calls.items()}
         for threads in options.threads:
             set_threads(threads)
             times = medians([step(plain, x), *(w for w, _ in works.values())], options.repeats)

@@ -4,6 +4,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cstring>
 #include <stdexcept>
 
@@ -111,8 +112,9 @@ Call unpack(nb::tuple sizes, nb::tuple x_strides, nb::tuple mask_strides, nb::tu
   numbers(sizes);
   if (PyErr_Occurred()) throw nb::python_error();
   const int64_t cell = raw[0], M = raw[2], B = raw[3], T = raw[4], I = raw[5], H = raw[6], G = cell == unrolled::LSTM ? 4 : cell ? 3 : 1;
-  if (cell < 0 || cell > unrolled::GRU_BEFORE || raw[1] < 0 || raw[1] > unrolled::SIGMOID || T < 1 || H < 1 || raw[9] < 1)
-    throw std::invalid_argument("an unknown cell or activation, or no steps, units or threads");
+  if (cell < 0 || cell > unrolled::GRU_BEFORE || raw[1] < 0 || raw[1] > unrolled::SIGMOID ||
+      std::min({M, B, T, I, H, raw[9]}) < 1)
+    throw std::invalid_argument("an unknown cell or activation, or none of what there must be one of");
   const int64_t state = M * B * H, gates = M * G * H, norms = gates + (cell == unrolled::LSTM) * M * H;
   const int64_t steps = raw[8] ? state : state * T;
   // x, weight_ih, weight_hh, bias, bias_hh, h0, c0, norm_weight, norm_bias, the mask, recurrent_mask

@@ -1,124 +1,18 @@
 // The recurrence over whole sequences, forward and backward, for one instruction set.
 //
 // Rows of a batch are independent through time: a tile of them goes through all steps on one thread, with the
-// weights hot in its cache. Panels, and what happens at one step: cells.h. Products: product.h.
+// weights hot in its cache. Tiles and packed weights: plan.h. What happens at one step: cells.h, staged.h.
 #include "recurrence.h"
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include <algorithm>
-#include <new>
-#include <stdexcept>
 
 #include "cells.h"
+#include "plan.h"
 #include "product.h"
 #include "staged.h"
 #include "vector.h"
 
 namespace UNROLLED_NAMESPACE {
-
-inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
-// Asks for large pages before fresh memory is touched: thousands of small ones took a fifth of a large layer's time.
-inline void ask_for_large_pages(void* at, int64_t bytes) {
-#if defined(__linux__)
-  constexpr int64_t LARGE = 1 << 21;
-  const int64_t from = round_up(reinterpret_cast<int64_t>(at), LARGE), to = (reinterpret_cast<int64_t>(at) + bytes) & -LARGE;
-  if (to - from >= 2 * LARGE) madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);
-#endif
-}
-
-template <class T> class Buffer {    // aligned, not initialised
- public:
-  explicit Buffer(int64_t n) : at(static_cast<T*>(::operator new(std::max<int64_t>(n, 1) * sizeof(T), ALIGN))) {
-    ask_for_large_pages(at, n * sizeof(T));
-  }
-  ~Buffer() { ::operator delete(at, ALIGN); }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  operator T*() const { return at; }
-  void clear(int64_t n) { std::fill_n(at, n, T(0)); }
-
- private:
-  static constexpr std::align_val_t ALIGN{64};
-  T* at;
-};
-
-template <class T> INLINE const T* as(const void* p) { return static_cast<const T*>(p); }
-template <class T> INLINE T* as(void* p) { return static_cast<T*>(p); }
-
-// A short row; a library's call would cost more than the copy.
-template <class T> INLINE void copy(const T* from, int64_t n, T* to) {
-  int64_t i = 0;
-  for (; i + WIDTH<T> <= n; i += WIDTH<T>) store(to + i, load(from + i));
-  for (; i < n; ++i) to[i] = from[i];
-}
-
-// How a call is cut up. It depends on the sizes alone, not on the threads: so do the bits of every sum.
-template <class T, int CELL> struct Plan {
-  static constexpr int W = WIDTH<T>, TWO = PAIR * W;
-  using P = Panel<CELL>;
-  static constexpr int NV = P::VECTORS, PER = P::UNITS * W;
-  const Call& call;
-  int64_t panels, units, wide, width;    // units: H padded to panels; wide: to pairs of vectors; width: of all gates
-  int64_t tiles, tile_rows;
-  int64_t gates_size, state_size, dropped_size, norm_size, row_size;    // elements saved for a row
-
-  explicit Plan(const Call& c) : call(c) {
-    panels = (c.H + PER - 1) / PER;
-    units = panels * PER;
-    wide = round_up(c.H, TWO);
-    width = panels * NV * W;
-    // At least two tiles where there are rows for them, and an even number: two threads then share the work.
-    tiles = c.B < 8 ? 1 : round_up((c.B + 31) / 32, 2);
-    tile_rows = (c.B + tiles - 1) / tiles;
-    tiles = (c.B + tile_rows - 1) / tile_rows;
-    gates_size = CELL == SIMPLE_RNN ? 0 : c.T * width;    // a SimpleRNN's backward needs h alone
-    state_size = (c.T + 1) * units;
-    norm_size = c.norm_weight ? c.T * (width + units * (CELL == LSTM) + norms()) : 0;
-    dropped_size = c.recurrent_mask ? c.T * units : 0;
-    row_size = gates_size + state_size * (1 + (CELL == LSTM)) + dropped_size + norm_size;
-    if (c.saved && c.saved_size < c.M * c.B * row_size) throw std::invalid_argument("what is saved needs more memory");
-  }
-  bool staged() const { return CELL == GRU_BEFORE || call.norm_weight; }
-  int64_t norms() const { return P::GATES + (CELL == LSTM); }
-  template <class Weights>
-  void set_norm(Stage<T>& s, int64_t member, int64_t rows, const Weights& w, T* saved) const {
-    if (!call.norm_weight) return;
-    s.gain = w.gain + member * norms() * units, s.shift = w.shift + member * norms() * units;
-    s.hat = saved, s.c_hat = s.hat + rows * width, s.scale = s.c_hat + (CELL == LSTM) * rows * units;
-  }
-  int64_t input_step(int64_t t) const { return call.reverse ? call.T - 1 - t : t; }
-};
-
-template <class T, int CELL> struct Tile {
-  int64_t member, first, rows, base;    // base: of its first row among the rows of all members
-  T *gates, *h, *c, *dropped, *norm;    // what is saved, all steps; h and c start with the initial state
-  Tile(const Plan<T, CELL>& plan, int64_t m, int64_t number) : member(m) {
-    first = number * plan.tile_rows;
-    rows = std::min(plan.tile_rows, plan.call.B - first);
-    base = m * plan.call.B + first;
-    gates = as<T>(plan.call.saved) + base * plan.row_size;
-    h = gates + rows * plan.gates_size;
-    c = h + rows * plan.state_size;
-    dropped = c + (CELL == LSTM) * rows * plan.state_size;
-    norm = dropped + rows * plan.dropped_size;
-  }
-  const T* input(const Call& call, int64_t t) const {
-    return as<T>(call.x) + member * call.x_member + first * call.x_batch + t * call.x_time;
-  }
-  // The rows of a step that have to be computed: those up to the last valid one. Sorted by length, they shrink.
-  int64_t active(const Call& call, int64_t t) const {
-    int64_t count = rows;
-    while (call.mask && count > 0 && !valid(call, count - 1, t)) --count;
-    return count;
-  }
-  bool valid(const Call& call, int64_t row, int64_t t) const {
-    return call.mask[member * call.mask_member + (first + row) * call.mask_batch + t * call.mask_time] != 0;
-  }
-};
 
 // What happens at a step: panel by panel, or in stages.
 template <class T> struct Functions {
@@ -139,72 +33,6 @@ template <class T, int CELL, class Forwards> Functions<T> functions_of(const Cal
     case SIGMOID: return functions_of<T, CELL, SIGMOID>(way);
     default: return functions_of<T, CELL, TANH>(way);
   }
-}
-
-// What the stages of a step read: the norms' gains and shifts, padded, and which units are real.
-template <class T, int CELL> struct StageWeights {
-  Buffer<T> gain, shift, real;
-  explicit StageWeights(const Plan<T, CELL>& s)
-      : gain(s.call.M * s.norms() * s.units), shift(s.call.M * s.norms() * s.units), real(s.units) {
-    const Call& c = s.call;
-    std::fill_n(std::fill_n(static_cast<T*>(real), c.H, T(1)), s.units - c.H, T(0));
-    if (c.norm_weight)
-      for (int64_t i = 0; i < c.M * s.norms(); ++i) {
-        pad(as<T>(c.norm_weight) + i * c.H, c.H, s.units, gain + i * s.units);
-        pad(as<T>(c.norm_bias) + i * c.H, c.H, s.units, shift + i * s.units);
-      }
-  }
-  static void pad(const T* from, int64_t count, int64_t size, T* to) {
-    std::fill_n(std::copy_n(from, count, to), size - count, T(0));
-  }
-};
-
-// Weights (G·H, K) to [panel][k][COUNT vectors], and back.
-template <class T, int CELL, int COUNT>
-void pack_gates(const Plan<T, CELL>& s, const int (&gates)[COUNT], const T* w, int64_t K, T* to) {
-  constexpr int W = WIDTH<T>;
-  const int64_t H = s.call.H;
-  for (int64_t p = 0; p < s.panels; ++p, to += K * COUNT * W)
-    for (int v = 0; v < COUNT; ++v) {
-      const int64_t unit = p * s.PER + (CELL == SIMPLE_RNN ? v * W : 0), lanes = std::clamp<int64_t>(H - unit, 0, W);
-      const T* from = w + (gates[v] * H + unit) * K;
-      for (int64_t k = 0; k < K; ++k) {
-        T* line = to + (k * COUNT + v) * W;
-        for (int64_t lane = 0; lane < lanes; ++lane) line[lane] = from[lane * K + k];
-        for (int64_t lane = lanes; lane < W; ++lane) line[lane] = 0;
-      }
-    }
-}
-template <class T, int CELL, int COUNT>
-void unpack_gates(const Plan<T, CELL>& s, const int (&gates)[COUNT], const T* packed, int64_t K, T* w) {
-  constexpr int W = WIDTH<T>;
-  const int64_t H = s.call.H;
-  for (int64_t p = 0; p < s.panels; ++p, packed += K * COUNT * W)
-    for (int v = 0; v < COUNT; ++v) {
-      const int64_t unit = p * s.PER + (CELL == SIMPLE_RNN ? v * W : 0), lanes = std::clamp<int64_t>(H - unit, 0, W);
-      T* to = w + (gates[v] * H + unit) * K;
-      for (int64_t k = 0; k < K; ++k) {
-        const T* line = packed + (k * COUNT + v) * W;
-        for (int64_t lane = 0; lane < lanes; ++lane) to[lane * K + k] = line[lane];
-      }
-    }
-}
-
-// The same weights for the way back: [pair of vectors of K][panel][vector][lane][2·W].
-template <class T, int CELL, int COUNT>
-void pack_back(const Plan<T, CELL>& s, const int (&gates)[COUNT], const T* w, int64_t K, T* to) {
-  constexpr int W = WIDTH<T>, TWO = PAIR * W;
-  const int64_t H = s.call.H;
-  for (int64_t q = 0; q < K; q += TWO)
-    for (int64_t p = 0; p < s.panels; ++p)
-      for (int v = 0; v < COUNT; ++v) {
-        const int64_t unit = p * s.PER + (CELL == SIMPLE_RNN ? v * W : 0), count = std::min<int64_t>(TWO, K - q);
-        for (int64_t lane = 0; lane < W; ++lane, to += TWO) {
-          const int64_t real = unit + lane < H ? count : 0;
-          std::copy_n(w + (gates[v] * H + unit + lane) * K + q, real, to);
-          std::fill_n(to + real, TWO - real, T(0));
-        }
-      }
 }
 
 // The sums of a panel's gates: its bias, the input's product and the recurrence's, through registers once.
@@ -241,7 +69,7 @@ template <class T, int CELL> class Forward : Plan<T, CELL> {
 
  public:
   Forward(const Call& c, Functions<T> f)
-      : Base(c), functions(f), ih(is_direct(c) ? 0 : c.M * hidden(c.I)), hh(is_direct(c) ? 0 : c.M * hidden_h()),
+      : Base(c), functions(f), ih(is_direct(c) ? 0 : c.M * packed_ih()), hh(is_direct(c) ? 0 : c.M * packed_hh()),
         nh(CELL == GRU_BEFORE ? c.M * panels * W * c.H : 0), bias(c.M * width), stage(*this), direct(is_direct(c)) {
     ask_for_large_pages(c.saved, c.saved ? c.saved_size * sizeof(T) : 0);
     if (c.y) ask_for_large_pages(c.y, c.M * c.B * (c.last_only ? 1 : c.T) * c.H * sizeof(T));
@@ -250,50 +78,44 @@ template <class T, int CELL> class Forward : Plan<T, CELL> {
       if (c.bias) add_bias(P::X_GATES, as<T>(c.bias) + m * P::GATES * c.H, bias + m * width);
       if (c.bias_hh) add_bias(P::H_GATES, as<T>(c.bias_hh) + m * P::GATES * c.H, bias + m * width + P::H_FROM * W);
       if (direct) continue;
-      pack_gates(*this, P::X_GATES, as<T>(c.weight_ih) + m * P::GATES * c.H * c.I, c.I, ih + m * hidden(c.I));
-      pack_gates(*this, P::H_GATES, as<T>(c.weight_hh) + m * P::GATES * c.H * c.H, c.H, hh + m * hidden_h());
+      pack_gates(*this, P::X_GATES, as<T>(c.weight_ih) + m * P::GATES * c.H * c.I, c.I, ih + m * packed_ih());
+      pack_gates(*this, P::H_GATES, as<T>(c.weight_hh) + m * P::GATES * c.H * c.H, c.H, hh + m * packed_hh());
       if constexpr (CELL == GRU_BEFORE)
         pack_gates(*this, P::N_GATES, as<T>(c.weight_hh) + m * P::GATES * c.H * c.H, c.H, nh + m * panels * W * c.H);
     }
   }
   bool is_direct(const Call& c) const { return !c.saved && !this->staged() && c.B * c.T <= 4; }
-  int64_t hidden(int64_t I) const { return panels * P::X_COUNT * W * I; }
-  int64_t hidden_h() const { return panels * P::H_COUNT * W * call.H; }
+  int64_t packed_ih() const { return panels * P::X_COUNT * W * call.I; }
+  int64_t packed_hh() const { return panels * P::H_COUNT * W * call.H; }
 
   template <int COUNT> void add_bias(const int (&gates)[COUNT], const T* b, T* to) const {
-    for (int64_t p = 0; p < panels; ++p)
-      for (int v = 0; v < COUNT; ++v)
-        for (int64_t lane = 0; lane < W; ++lane) {
-          const int64_t unit = p * PER + (CELL == SIMPLE_RNN ? v * W : 0) + lane;
-          if (unit < call.H) to[(p * NV + v) * W + lane] += b[gates[v] * call.H + unit];
-        }
+    each_line(*this, gates, NV, 1, [=](int64_t at, int64_t first, int64_t lanes) {
+      for (int64_t lane = 0; lane < lanes; ++lane) to[at + lane] += b[first + lane];
+    });
   }
 
   // Adds the products of a vector with the weights as they lie, (G·H, K), to the sums of a row's gates.
-  template <int COUNT> void add_products(const int (&gates)[COUNT], const T* w, const T* v, int64_t K, T* to, int64_t panel) const {
+  template <int COUNT>
+  void add_products(const int (&gates)[COUNT], const T* w, const T* v, int64_t K, T* to, int64_t rows) const {
     const int64_t whole = K / W * W;
-    for (int64_t p = 0; p < panels; ++p)
-      for (int i = 0; i < COUNT; ++i) {
-        const int64_t unit = p * PER + (CELL == SIMPLE_RNN ? i * W : 0);
-        const int64_t lanes = std::clamp<int64_t>(call.H - unit, 0, W);
-        const T* rows = w + (gates[i] * call.H + unit) * K;
-        Vec<T> parts[W] = {};
-        for (int64_t lane = 0; lane < lanes; ++lane)
-          for (int64_t k = 0; k < whole; k += W) parts[lane] += load(rows + lane * K + k) * load(v + k);
-        T rest[W] = {};
-        for (int64_t lane = 0; lane < lanes; ++lane)
-          for (int64_t k = whole; k < K; ++k) rest[lane] += rows[lane * K + k] * v[k];
-        T* sums = to + p * panel + i * W;
-        store(sums, load(sums) + sums_of<T>(parts) + load(rest));
+    each_line(*this, gates, rows * NV, 1, [=](int64_t at, int64_t first, int64_t lanes) {
+      Vec<T> parts[W] = {};
+      T rest[W] = {};
+      for (int64_t lane = 0; lane < lanes; ++lane) {
+        const T* row = w + (first + lane) * K;
+        for (int64_t k = 0; k < whole; k += W) parts[lane] += load(row + k) * load(v + k);
+        for (int64_t k = whole; k < K; ++k) rest[lane] += row[k] * v[k];
       }
+      store(to + at, load(to + at) + sums_of<T>(parts) + load(rest));
+    });
   }
   void direct_sums(int64_t member, int64_t rows, const T* x, const T* h, T* gates) const {
     const int64_t H = call.H, I = call.I, weights = member * P::GATES * H;
     for (int64_t r = 0; r < rows; ++r) {
       T* to = gates + r * NV * W;
       for (int64_t p = 0; p < panels; ++p) copy(bias + member * width + p * NV * W, NV * W, to + p * rows * NV * W);
-      add_products(P::X_GATES, as<T>(call.weight_ih) + weights * I, x + r * call.x_batch, I, to, rows * NV * W);
-      add_products(P::H_GATES, as<T>(call.weight_hh) + weights * H, h + r * units, H, to + P::H_FROM * W, rows * NV * W);
+      add_products(P::X_GATES, as<T>(call.weight_ih) + weights * I, x + r * call.x_batch, I, to, rows);
+      add_products(P::H_GATES, as<T>(call.weight_hh) + weights * H, h + r * units, H, to + P::H_FROM * W, rows);
     }
   }
 
@@ -444,6 +266,7 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
     if (call.mask)
       for (int64_t r = 0; r < rows; ++r)
         while (since[r] < call.T && !tile.valid(call, r, this->input_step(since[r]))) ++since[r];
+    const bool learns = call.dweight_ih || call.dweight_hh || call.dbias || call.dbias_hh;
     start(dh, call.dh_last, tile);
     if (CELL == LSTM) start(dc, call.dc_last, tile);
     const T* keep = call.recurrent_mask ? as<T>(call.recurrent_mask) + tile.base * H : nullptr;
@@ -495,7 +318,7 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
           copy(dx + r * input_wide, I, as<T>(call.dx) + ((tile.base + r) * call.T + now) * I);
       }
       const T* x = tile.input(call, now);
-      for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t r = 0; learns && r < rows; ++r) {
         T* line = inputs + ((t - begin) * rows + r) * I;
         if (call.mask && !valid[r])
           std::fill_n(line, I, T(0));    // what is skipped may be anything, NaN too
@@ -507,7 +330,7 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
         const T* h = (keep ? tile.dropped : tile.h) + begin * state;
         const int64_t steps = end - begin;
         const bool whole = std::all_of(actives + int64_t(0), actives + steps, [&](int64_t n) { return n == rows; });
-        for (int64_t i = 0; i < (whole ? 1 : steps); ++i)
+        for (int64_t i = 0; learns && i < (whole ? 1 : steps); ++i)
           weights(h + i * state, resets + i * rows * units, inputs + i * rows * I, ring + i * rows * NV * W,
                   whole ? steps * rows : actives[i], ring_rows, total);
         end = begin;
@@ -584,12 +407,9 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
     }
   }
   template <int COUNT> void take_bias(const int (&gates)[COUNT], const T* sum, T* to) const {
-    for (int64_t p = 0; p < panels; ++p)
-      for (int v = 0; v < COUNT; ++v)
-        for (int64_t lane = 0; lane < W; ++lane) {
-          const int64_t unit = p * PER + (CELL == SIMPLE_RNN ? v * W : 0) + lane;
-          if (unit < call.H) to[gates[v] * call.H + unit] = sum[(p * NV + v) * W + lane];
-        }
+    each_line(*this, gates, NV, 1, [=](int64_t at, int64_t first, int64_t lanes) {
+      for (int64_t lane = 0; lane < lanes; ++lane) to[first + lane] = sum[at + lane];
+    });
   }
 };
 

@@ -10,7 +10,7 @@ from recurrences import CELLS, make
 from test_kernel_contract import everything
 
 import unrolled as ur
-from unrolled.errors import KernelError, ShapeError
+from unrolled.errors import KernelError, OptionError, ShapeError
 from unrolled.kernels import native, operators, reference
 
 pytestmark = pytest.mark.skipif(not native.AVAILABLE, reason="the C++ kernels are not built")
@@ -152,7 +152,7 @@ def test_an_input_changed_before_the_backward_is_noticed():
         y.backward()
 
 
-def test_a_fault_in_a_thread_reaches_the_caller():
+def test_too_little_memory_is_refused():
     layer, x = layer_and_input(ur.nn.LSTM)
     r = layer.recurrence(x)
     a = native.Arguments(r.x, r.weight_ih, r.weight_hh, r.bias, *(None,) * 7)
@@ -240,9 +240,23 @@ def test_an_unknown_instruction_set_is_refused():
     assert "UNROLLED_ISA: expected one of" in done.stderr
 
 
-def test_set_num_threads_refuses_none():
-    with pytest.raises(KernelError, match="at least 1 thread, got 0"):
-        native.set_num_threads(0)
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
+def test_set_num_threads_refuses_what_is_no_number_of_threads(threads):
+    with pytest.raises(OptionError, match="a whole number of threads ≥ 1, got"):
+        native.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("make", VARIANTS.values(), ids=VARIANTS)
+def test_a_batch_of_no_sequences_gives_none_and_zero_gradients(make):
+    layer = make(3, 4, return_sequences=True, return_state=True)
+    x = torch.zeros(0, 5, 3, requires_grad=True)
+    with torch.no_grad():
+        assert layer(x)[0].shape == (0, 5, 4)
+    y, *state = layer(x)
+    assert y.shape == (0, 5, 4) and all(s.shape == (0, 4) for s in state)
+    (y.sum() + sum(s.sum() for s in state)).backward()
+    assert x.grad.shape == x.shape
+    assert all((p.grad == 0).all() for p in layer.parameters())
 
 
 @pytest.mark.parametrize(

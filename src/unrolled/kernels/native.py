@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from unrolled.errors import KernelError, ShapeError
+from unrolled.errors import OptionError, ShapeError
 
 try:
     from unrolled.kernels import _native  # type: ignore[attr-defined]
@@ -52,14 +52,14 @@ def set_num_threads(n: int) -> None:
     The results are the same bits for any number.
 
     Raises:
-        KernelError: `n` is below 1.
+        OptionError: `n` is not a whole number of at least 1.
 
     >>> set_num_threads(2)
     >>> threads()
     2
     """
-    if n < 1:
-        raise KernelError("set_num_threads", "at least 1 thread", str(n))
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise OptionError("set_num_threads", "a whole number of threads ≥ 1", repr(n), "Pass for instance 2.")
     global _threads
     _threads = n
 
@@ -79,7 +79,7 @@ def instruction_set() -> str:
 
 if _native is not None and "UNROLLED_ISA" in os.environ:
     if os.environ["UNROLLED_ISA"] not in _native.isas():
-        raise KernelError(
+        raise OptionError(
             "UNROLLED_ISA",
             f"one of {', '.join(_native.isas())}",
             repr(os.environ["UNROLLED_ISA"]),
@@ -127,6 +127,8 @@ def forward(
     h = x.new_empty((*rows, units))
     c = x.new_empty((*rows, units)) if o.cell == LSTM else None
     saved, size = None, 0
+    if x.numel() == 0:  # no sequences
+        return y, h, c, x.new_empty(0) if save else None
     if save:
         size = saved_size(a, o)
         saved = x.new_zeros(size) if clean else x.new_empty(size)
@@ -138,6 +140,10 @@ def backward(
     a: Arguments, o: Options, saved: Tensor, gradients: Sequence[Tensor | None], needs: Sequence[bool]
 ) -> list[Tensor | None]:
     """From the gradients of y, h and c to those of the first nine arguments, where needed."""
+    if a.x.numel() == 0:
+        return [
+            torch.zeros_like(t) if n and t is not None else None for t, n in zip(a, needs[:9], strict=False)
+        ]
     given = [g if g is None or g.is_contiguous() else g.contiguous() for g in gradients]
     x = torch.empty(a.x.shape, dtype=a.x.dtype) if needs[0] else None
     found = [
@@ -192,9 +198,9 @@ def saved_size(a: Arguments, o: Options) -> int:
     lanes = _native.vector_bytes() // a.x.element_size()
     panel = lanes * (2 if o.cell == 0 else 1)
     units = -(-a.weight_hh.shape[-1] // panel) * panel
-    states = (1 + (o.cell == LSTM)) * (a.x.shape[-2] + 1) + (a.recurrent_mask is not None) * a.x.shape[-2]
     T = a.x.shape[-2]
     rows = a.x.shape[0] * (1 if a.x.ndim == 3 else a.x.shape[1])
+    states = (1 + (o.cell == LSTM)) * (T + 1) + (a.recurrent_mask is not None) * T
     gates = (1 if o.cell == 0 else 4) * units
     norms = (
         0
