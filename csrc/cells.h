@@ -39,11 +39,16 @@ template <> struct Panel<GRU_BEFORE> {
   static constexpr int X_GATES[] = {2, 0, 1}, H_GATES[] = {0, 1}, N_GATES[] = {2};
 };
 
-template <class T, int ACT> INLINE Vec<T> activate(Vec<T> x) {
-  if constexpr (ACT == TANH) return hyperbolic_tangent<T>(x);
-  if constexpr (ACT == RELU) return x < 0 ? Vec<T>{} : x;
-  if constexpr (ACT == SIGMOID) return sigmoid<T>(x);
-  return x;
+// An activation of `count` vectors, from a place to another.
+template <class T, int ACT>
+INLINE void activate(int64_t count, const T* from, int64_t from_next, T* to, int64_t to_next) {
+  auto f = [](auto& x) {
+    if constexpr (ACT == TANH) hyperbolic_tangent<T>(x);
+    if constexpr (ACT == SIGMOID) sigmoid<T>(x);
+    if constexpr (ACT == RELU)
+      for (auto& v : x) v = v < 0 ? Vec<T>{} : v;
+  };
+  abreast(f, count, from, from_next, to, to_next);
 }
 template <class T, int ACT> INLINE Vec<T> slope(Vec<T> y) {    // of the activation, from its value
   if constexpr (ACT == TANH) return 1 - y * y;
@@ -64,61 +69,67 @@ template <class T> struct Step {
 };
 
 template <class T, int CELL, int ACT> struct Points {
-  static constexpr int W = WIDTH<T>;
   using P = Panel<CELL>;
+  static constexpr int W = WIDTH<T>, NV = P::VECTORS;
 
-  // Two short loops for a gated cell: one activation waits for another in a row, not among rows.
   static void forward(const Step<T>& s) {
-    for (int64_t row = 0; row < s.rows; ++row) {
-      T* a = s.gates + row * P::VECTORS * W;
-      const int64_t at = row * s.units;
-      if constexpr (CELL == SIMPLE_RNN) {
-        for (int v = 0; v < 2; ++v) store(s.h + at + v * W, activate<T, ACT>(load(a + v * W)));
-      } else if constexpr (CELL == LSTM) {
-        store(s.c + at, cell_state(a, load(s.c_before + at)));
-      } else if constexpr (CELL == GRU) {
-        reset_gates(a);
+    if constexpr (CELL == SIMPLE_RNN) {
+      for (int v = 0; v < 2; ++v) activate<T, ACT>(s.rows, s.gates + v * W, NV * W, s.h + v * W, s.units);
+    } else if constexpr (CELL == LSTM) {
+      cell_state(s);
+      output(s, s.c);
+    } else if constexpr (CELL == GRU) {
+      reset_gates(s);
+      for (int64_t row = 0; row < s.rows; ++row) {
+        T* a = s.gates + row * NV * W;
         store(a, load(a) + load(a + W) * load(a + 3 * W));
       }
+      interpolate(s);
     }
-    if constexpr (CELL == LSTM || CELL == GRU)
-      for (int64_t row = 0; row < s.rows; ++row) {
-        T* a = s.gates + row * P::VECTORS * W;
-        const int64_t at = row * s.units;
-        if constexpr (CELL == LSTM)
-          store(s.h + at, load(a + 3 * W) * activate<T, ACT>(load(s.c + at)));
-        else
-          store(s.h + at, interpolate(a, load(s.h_before + at)));
-      }
   }
 
   // The LSTM's gates through their activations, and c(t).
-  static INLINE Vec<T> cell_state(T* a, Vec<T> before) {
-    const Vec<T> i = sigmoid<T>(load(a)), f = sigmoid<T>(load(a + W)), g = activate<T, ACT>(load(a + 2 * W));
-    store(a, i);
-    store(a + W, f);
-    store(a + 2 * W, g);
-    store(a + 3 * W, sigmoid<T>(load(a + 3 * W)));
-    return f * before + i * g;
+  static void cell_state(const Step<T>& s) {
+    for (int v : {0, 1, 3}) in_place<SIGMOID>(s, v);
+    in_place<ACT>(s, 2);
+    for (int64_t row = 0; row < s.rows; ++row) {
+      const T* a = s.gates + row * NV * W;
+      const int64_t at = row * s.units;
+      store(s.c + at, load(a + W) * load(s.c_before + at) + load(a) * load(a + 2 * W));
+    }
+  }
+  // The LSTM's h(t), from c(t) or what that was normalised to.
+  static void output(const Step<T>& s, const T* c) {
+    activate<T, ACT>(s.rows, c, s.units, s.h, s.units);
+    for (int64_t row = 0; row < s.rows; ++row) {
+      T* h = s.h + row * s.units;
+      store(h, load(h) * load(s.gates + row * NV * W + 3 * W));
+    }
   }
   // The GRU's r and z, and with them and n's sum its h(t).
-  static INLINE void reset_gates(T* a) {
-    store(a + W, sigmoid<T>(load(a + W)));
-    store(a + 2 * W, sigmoid<T>(load(a + 2 * W)));
+  static void reset_gates(const Step<T>& s) {
+    for (int v : {1, 2}) in_place<SIGMOID>(s, v);
   }
-  static INLINE Vec<T> interpolate(T* a, Vec<T> before) {
-    const Vec<T> n = activate<T, ACT>(load(a));
-    store(a, n);
-    return n + load(a + 2 * W) * (before - n);
+  static void interpolate(const Step<T>& s) {
+    in_place<ACT>(s, 0);
+    for (int64_t row = 0; row < s.rows; ++row) {
+      const T* a = s.gates + row * NV * W;
+      const Vec<T> n = load(a), before = load(s.h_before + row * s.units);
+      store(s.h + row * s.units, n + load(a + 2 * W) * (before - n));
+    }
+  }
+  template <int F> static void in_place(const Step<T>& s, int v) {
+    activate<T, F>(s.rows, s.gates + v * W, NV * W, s.gates + v * W, NV * W);
   }
 
   static void backward(const Step<T>& s) {
+    if (CELL == LSTM) activate<T, ACT>(s.rows, s.c, s.units, s.dgates + 3 * W, NV * W);
     for (int64_t row = 0; row < s.rows; ++row) {
-      const T* a = s.gates + row * P::VECTORS * W;
-      T *d = s.dgates + row * P::VECTORS * W, *dh = s.dh + row * s.wide, *dc = s.dc + row * s.wide;
+      const T* a = s.gates + row * NV * W;
+      T *d = s.dgates + row * NV * W, *dh = s.dh + row * s.wide, *dc = s.dc + row * s.wide;
       const int64_t at = row * s.units;
       if (s.valid && !s.valid[row]) {    // the state was carried
-        for (int v = 0; v < P::VECTORS; ++v) store(d + v * W, Vec<T>{});
+        for (int v = 0; v < NV; ++v) store(d + v * W, Vec<T>{});
         continue;
       }
       if constexpr (CELL == SIMPLE_RNN) {
@@ -127,7 +138,7 @@ template <class T, int CELL, int ACT> struct Points {
           store(dh + v * W, Vec<T>{});
         }
       } else if constexpr (CELL == LSTM) {
-        const Vec<T> out = activate<T, ACT>(load(s.c + at)), dy = load(dh), o = load(a + 3 * W);
+        const Vec<T> out = load(d + 3 * W), dy = load(dh), o = load(a + 3 * W);
         const Vec<T> state = load(dc) + dy * o * slope<T, ACT>(out);
         store(d + 3 * W, dy * out * o * (1 - o));
         cell_gates(a, d, state, load(s.c_before + at));

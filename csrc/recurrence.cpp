@@ -126,9 +126,9 @@ template <class T, int CELL> class Forward : Plan<T, CELL> {
     const int64_t rows = tile.rows, H = call.H, state = rows * units;
     const bool saves = call.saved != nullptr;
     const int64_t norm_step = this->norm_size / call.T * rows;
-    Buffer<T> scratch(rows * width + 7 * state + units + norm_step);
-    scratch.clear(rows * width + 7 * state + units);
-    T *reset = scratch + rows * width, *line = reset + state, *rest = line + units;
+    Buffer<T> scratch(rows * width + 8 * state + norm_step);
+    scratch.clear(rows * width + 8 * state);
+    T *reset = scratch + rows * width, *lines = reset + state, *rest = lines + state;
     if (!saves) tile.h = rest, tile.c = rest + 2 * state, tile.dropped = rest + 4 * state;
     // where step t's state lies: in training one after the other, in inference in turns
     auto at = [&](T* states, int64_t t) { return states + (saves ? t : t % 2) * state; };
@@ -161,7 +161,7 @@ template <class T, int CELL> class Forward : Plan<T, CELL> {
         Stage<T> s{};
         s.rows = active, s.units = units, s.gates = gates, s.h_before = before, s.h = h, s.c_before = c_before, s.c = c;
         s.panels = panels, s.panel = rows * NV * W, s.share = T(1) / H, s.real = stage.real;
-        s.kept = from, s.reset = reset, s.line = line;
+        s.kept = from, s.reset = reset, s.lines = lines;
         this->set_norm(s, tile.member, rows, stage, saves ? tile.norm + t * norm_step : rest + 6 * state);
         functions.stage(s);
         if constexpr (CELL == GRU_BEFORE) {
@@ -253,10 +253,10 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
     const int64_t rows = tile.rows, H = call.H, I = call.I, state = rows * units;
     const int64_t chunk = std::min<int64_t>(call.T, std::max<int64_t>(1, 64 / rows)), ring_rows = chunk * rows;
     const int64_t norm_step = this->norm_size / call.T * rows;
-    Buffer<T> buffer(4 * rows * wide + rows * input_wide + units + ring_rows * (width + I + BEFORE * units));
-    buffer.clear(4 * rows * wide + rows * input_wide + units);
+    Buffer<T> buffer(4 * rows * wide + rows * (input_wide + units) + ring_rows * (width + I + BEFORE * units));
+    buffer.clear(4 * rows * wide + rows * (input_wide + units));
     T *dh = buffer, *dc = dh + rows * wide, *back = dc + rows * wide, *dreset = back + rows * wide;
-    T *dx = dreset + rows * wide, *line = dx + rows * input_wide, *ring = line + units;
+    T *dx = dreset + rows * wide, *lines = dx + rows * input_wide, *ring = lines + rows * units;
     T *inputs = ring + ring_rows * width, *resets = inputs + ring_rows * I;
     if (BEFORE) std::fill_n(resets, ring_rows * units, T(0));
     Buffer<uint8_t> valid(rows);
@@ -291,7 +291,7 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
       if (this->staged()) {
         s.panels = panels, s.panel = rows * NV * W, s.dpanel = ring_rows * NV * W, s.share = T(1) / H, s.real = stage.real;
         s.kept = (keep ? tile.dropped : tile.h) + t * state, s.reset = resets + (t - begin) * rows * units;
-        s.dreset = dreset, s.dkept = to, s.line = line;
+        s.dreset = dreset, s.dkept = to, s.lines = lines;
         this->set_norm(s, tile.member, rows, stage, tile.norm + t * norm_step);
         s.dgain = total + sums_size - 2 * this->norms() * units, s.dshift = s.dgain + this->norms() * units;
         functions.stage(s);
@@ -441,10 +441,8 @@ template <class T> void forward(const Call& call) { BY_CELL(forward_of) }
 template <class T> void backward(const Call& call) { BY_CELL(backward_of) }
 
 template <class T> void evaluate(int64_t function, const void* x, void* y, int64_t n) {
-  for (int64_t i = 0; i < n; i += WIDTH<T>) {
-    const Vec<T> v = load(as<T>(x) + i);
-    store(as<T>(y) + i, function == 0 ? exponential<T>(v) : function == 1 ? sigmoid<T>(v) : hyperbolic_tangent<T>(v));
-  }
+  auto f = [=](auto& v) { function == 0 ? exponential<T>(v) : function == 1 ? sigmoid<T>(v) : hyperbolic_tangent<T>(v); };
+  abreast(f, n / WIDTH<T>, as<T>(x), WIDTH<T>, as<T>(y), WIDTH<T>);
 }
 
 extern const Kernels kernels32, kernels64;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <initializer_list>
 
 #include "cells.h"
 
@@ -19,7 +20,7 @@ template <class T> struct Stage : Step<T> {
   const T* kept;    // (rows, units): h(t-1) as it enters the product
   T* reset;    // (rows, units): r times it
   T *dreset, *dkept;    // (rows, wide)
-  T* line;    // (units), scratch
+  T* lines;    // (rows, units), scratch
 };
 
 template <class T, int CELL, int ACT> struct Staged {
@@ -86,37 +87,42 @@ template <class T, int CELL, int ACT> struct Staged {
                    s.scale[row * NORMS + norm_of(v)]);
   }
 
+  static Step<T> panel(const S& s, int64_t p) {
+    Step<T> one = s;
+    const int64_t at = p * PER * W;
+    one.gates += p * s.panel, one.dgates += p * s.dpanel;
+    one.h_before += at, one.h += at, one.c_before += at, one.c += at;
+    return one;
+  }
+  static void normalise_gates(const S& s, std::initializer_list<int> gates) {
+    for (int64_t row = 0; s.gain && row < s.rows; ++row)
+      for (int v : gates) normalise_gate(s, row, v);
+  }
+
   // All of a step; where the reset comes before the product, up to that product.
   static void forward(const S& s) {
-    for (int64_t row = 0; row < s.rows; ++row) {
-      const int64_t at = row * s.units;
-      auto gates = [&](int64_t p) { return s.gates + p * s.panel + row * NV * W; };
-      if constexpr (CELL == SIMPLE_RNN) {
-        if (s.gain) normalise_gate(s, row, 0);
-        for (int64_t p = 0; p < s.panels; ++p)
-          for (int v = 0; v < 2; ++v) store(s.h + at + (2 * p + v) * W, activate<T, ACT>(load(gates(p) + v * W)));
-      } else if constexpr (CELL == LSTM) {
-        if (s.gain)
-          for (int v = 0; v < 4; ++v) normalise_gate(s, row, v);
-        for (int64_t p = 0; p < s.panels; ++p)
-          store(s.c + at + p * W, Points::cell_state(gates(p), load(s.c_before + at + p * W)));
-        const T* c = s.c + at;
-        if (s.gain) {
-          normalise(s, units(s, s.c + at), units(s, s.c_hat + at), units(s, s.line), 4, s.scale + row * NORMS + 4);
-          c = s.line;
-        }
-        for (int64_t p = 0; p < s.panels; ++p)
-          store(s.h + at + p * W, load(gates(p) + 3 * W) * activate<T, ACT>(load(c + p * W)));
-      } else {
-        if (s.gain) normalise_gate(s, row, 1), normalise_gate(s, row, 2);
-        for (int64_t p = 0; p < s.panels; ++p) {
-          T* a = gates(p);
+    if constexpr (CELL == SIMPLE_RNN) {
+      normalise_gates(s, {0});
+      for (int64_t p = 0; p < s.panels; ++p) Points::forward(panel(s, p));
+    } else if constexpr (CELL == LSTM) {
+      normalise_gates(s, {0, 1, 2, 3});
+      for (int64_t p = 0; p < s.panels; ++p) Points::cell_state(panel(s, p));
+      for (int64_t row = 0; s.gain && row < s.rows; ++row)
+        normalise(s, units(s, s.c + row * s.units), units(s, s.c_hat + row * s.units), units(s, s.lines + row * s.units), 4,
+                  s.scale + row * NORMS + 4);
+      for (int64_t p = 0; p < s.panels; ++p) Points::output(panel(s, p), (s.gain ? s.lines : s.c) + p * W);
+    } else {
+      normalise_gates(s, {1, 2});
+      for (int64_t p = 0; p < s.panels; ++p) {
+        Points::reset_gates(panel(s, p));
+        for (int64_t row = 0; row < s.rows; ++row) {
+          T* a = s.gates + p * s.panel + row * NV * W;
+          const int64_t at = row * s.units + p * W;
           if (s.gain) store(s.hat + p * s.panel + row * NV * W + 3 * W, Vec<T>{});    // unused, but not left as found
-          Points::reset_gates(a);
           if (CELL == GRU)
             store(a, load(a) + load(a + W) * load(a + 3 * W));
           else
-            store(s.reset + at + p * W, load(a + W) * load(s.kept + at + p * W));
+            store(s.reset + at, load(a + W) * load(s.kept + at));
         }
       }
     }
@@ -124,18 +130,23 @@ template <class T, int CELL, int ACT> struct Staged {
   }
   // A GRU's n and h.
   static void forward_rest(const S& s) {
-    if constexpr (CELL == GRU || CELL == GRU_BEFORE)
-      for (int64_t row = 0; row < s.rows; ++row) {
-        if (s.gain) normalise_gate(s, row, 0);
-        for (int64_t p = 0; p < s.panels; ++p) {
-          const int64_t at = row * s.units + p * W;
-          store(s.h + at, Points::interpolate(s.gates + p * s.panel + row * NV * W, load(s.h_before + at)));
-        }
-      }
+    if constexpr (CELL == GRU || CELL == GRU_BEFORE) {
+      normalise_gates(s, {0});
+      for (int64_t p = 0; p < s.panels; ++p) Points::interpolate(panel(s, p));
+    }
   }
 
   // All of a step; where the reset comes before the product, the gradient of n's sum.
   static void backward(const S& s) {
+    if constexpr (CELL == LSTM) {
+      for (int64_t row = 0; row < s.rows; ++row)
+        for (int64_t j = 0; j < s.units; j += W) {
+          const int64_t at = row * s.units + j;
+          const T *gain = s.gain + 4 * s.units + j, *shift = s.shift + 4 * s.units + j;
+          store(s.lines + at, s.gain ? load(s.c_hat + at) * load(gain) + load(shift) : load(s.c + at));
+        }
+      activate<T, ACT>(s.rows * s.panels, s.lines, W, s.lines, W);
+    }
     for (int64_t row = 0; row < s.rows; ++row) {
       const int64_t at = row * s.units;
       T *dh = s.dh + row * s.wide, *dc = s.dc + row * s.wide;
@@ -155,16 +166,14 @@ template <class T, int CELL, int ACT> struct Staged {
       } else if constexpr (CELL == LSTM) {
         for (int64_t p = 0; p < s.panels; ++p) {
           const int64_t j = p * W;
-          Vec<T> c = load(s.c + at + j);
-          if (s.gain) c = load(s.c_hat + at + j) * load(s.gain + 4 * s.units + j) + load(s.shift + 4 * s.units + j);
-          const Vec<T> out = activate<T, ACT>(c), dy = load(dh + j), o = load(gates(p) + 3 * W);
+          const Vec<T> out = load(s.lines + at + j), dy = load(dh + j), o = load(gates(p) + 3 * W);
           store(dgates(p) + 3 * W, dy * out * o * (1 - o));
-          store(s.line + j, dy * o * slope<T, ACT>(out));
+          store(s.lines + at + j, dy * o * slope<T, ACT>(out));
           store(dh + j, Vec<T>{});
         }
-        if (s.gain) normalise_back(s, units(s, s.line), units(s, s.c_hat + at), 4, s.scale[row * NORMS + 4]);
+        if (s.gain) normalise_back(s, units(s, s.lines + at), units(s, s.c_hat + at), 4, s.scale[row * NORMS + 4]);
         for (int64_t p = 0; p < s.panels; ++p) {
-          const Vec<T> state = load(dc + p * W) + load(s.line + p * W);
+          const Vec<T> state = load(dc + p * W) + load(s.lines + at + p * W);
           Points::cell_gates(gates(p), dgates(p), state, load(s.c_before + at + p * W));
           store(dc + p * W, state * load(gates(p) + W));
         }
