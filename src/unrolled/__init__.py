@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from unrolled.kernels.dispatch import explain
     from unrolled.kernels.native import set_num_threads
     from unrolled.nn.dropin import accelerate
-    from unrolled.training.loop import Training, TrainingRun, fit
+    from unrolled.training.loop import fit
+    from unrolled.training.options import Training, TrainingRun
 
 __version__ = "0.1.0"
 
 _WHERE = {
     "Forecaster": "unrolled.estimators.forecaster",
-    "Training": "unrolled.training.loop",
-    "TrainingRun": "unrolled.training.loop",
+    "Training": "unrolled.training.options",
+    "TrainingRun": "unrolled.training.options",
     "accelerate": "unrolled.nn.dropin",
     "explain": "unrolled.kernels.dispatch",
     "fit": "unrolled.training.loop",

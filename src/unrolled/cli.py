@@ -40,6 +40,7 @@ Seed = Annotated[int, Option(help="The same seed gives the same bits.")]
 Device = Annotated[str, Option(help="auto, cpu or cuda.")]
 Out = Annotated[Path | None, Option(help="Run folder to write; by default a new one in runs/.")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace the run in that folder.")]
+Resume = Annotated[bool, Option("--resume", help="Go on where a run that was killed left off.")]
 Json = Annotated[bool, Option("--json", help="Print the result as JSON on standard output.")]
 
 
@@ -61,6 +62,7 @@ def forecast(
     device: Device = "auto",
     out: Out = None,
     overwrite: Overwrite = False,
+    resume: Resume = False,
     as_json: Json = False,
 ) -> None:
     """Forecast a column of DATA past its end, and score the model on the last rows."""
@@ -74,7 +76,7 @@ def forecast(
     forecaster.check_options()
     table = read_table(data, target=target, time=time, series=series, gaps=gaps)
     name = f"{data.name.split('.')[0]}-{table.columns[0]}"
-    _forecast_table(table, forecaster, name, test_size, out, overwrite, as_json)
+    _forecast_table(table, forecaster, name, test_size, out, overwrite, resume, as_json)
 
 
 @app.command()
@@ -89,7 +91,7 @@ def demo(
     from unrolled.estimators.forecaster import Forecaster
 
     table = read_table(load_co2(), target="co2", time="time")
-    _forecast_table(table, Forecaster(14, members=members), "demo", 0.15, out, True, as_json)
+    _forecast_table(table, Forecaster(14, members=members), "demo", 0.15, out, True, False, as_json)
 
 
 @app.command()
@@ -207,7 +209,14 @@ def _spread(arguments: list[str]) -> list[str]:
 
 
 def _forecast_table(
-    table: Any, forecaster: Any, name: str, test_size: float, out: Path | None, overwrite: bool, as_json: bool
+    table: Any,
+    forecaster: Any,
+    name: str,
+    test_size: float,
+    out: Path | None,
+    overwrite: bool,
+    resume: bool,
+    as_json: bool,
 ) -> None:
     from unrolled.data.table import show_time
     from unrolled.report.run import run_forecast
@@ -215,7 +224,7 @@ def _forecast_table(
 
     out = out or _new_folder(name)
     target = table.columns[0]
-    with whole_folder(out, overwrite=overwrite) as partial:
+    with whole_folder(out, overwrite=overwrite, resume=resume) as partial:
         span = f"{show_time(table.times[0])} to {show_time(table.times[-1])}"
         _say(f"Read {len(table):,} rows of {target!r}: {table.frequency.label}, {span}.")
         run = run_forecast(
@@ -226,6 +235,7 @@ def _forecast_table(
             title=f"Forecast of {target}",
             command=shlex.join(["unrolled", *sys.argv[1:]]),
             say=_say,
+            resume=resume,
         )
     _show_scores(run)
     held = run.metrics["model"]["coverage"].items()

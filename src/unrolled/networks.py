@@ -37,6 +37,8 @@ class SequenceToVector(nn.Module):
     torch.Size([5, 3])
     """
 
+    takes_members = True  # with stacked weights (members first), so are its inputs
+
     def __init__(
         self,
         input_size: int,
@@ -64,25 +66,25 @@ class SequenceToVector(nn.Module):
 
     def forward(
         self,
-        past: Float[Tensor, "batch time features"],
+        past: Float[Tensor, "*members batch time features"],
         *,
         future: Any = None,
         static: Any = None,
-        mask: Bool[Tensor, "batch time"] | None = None,
-    ) -> Float[Tensor, "batch horizon"]:
+        mask: Bool[Tensor, "*members batch time"] | None = None,
+    ) -> Float[Tensor, "*members batch horizon"]:
         """Return the forecast of feature 0 from length + season steps. `future` and `static` are not used."""
         target = past[..., 0]
-        last = target[:, -1:]
+        last = target[..., -1:]
         forecast = last + self.line(target - last)
         if self.recurrent is None:
             return forecast
         recent = slice(-self.length, None)
-        inputs = [(target - last)[:, recent, None], past[:, recent, 1:]]
+        inputs = [(target - last)[..., recent, None], past[..., recent, 1:]]
         if self.season:
-            before = target[:, -self.length - self.season : -self.season]
-            inputs.append((target[:, recent] - before).unsqueeze(-1))
-        seen = self.recurrent(torch.cat(inputs, dim=-1), mask=None if mask is None else mask[:, recent])
+            before = target[..., -self.length - self.season : -self.season]
+            inputs.append((target[..., recent] - before).unsqueeze(-1))
+        seen = self.recurrent(torch.cat(inputs, dim=-1), mask=None if mask is None else mask[..., recent])
         if self.season:
             again = torch.arange(self.horizon, device=past.device) % self.season - self.season
-            seen = torch.cat([seen, target[:, again] - last], dim=-1)
+            seen = torch.cat([seen, target[..., again] - last], dim=-1)
         return forecast + self.head(self.hidden(seen))

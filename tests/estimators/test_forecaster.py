@@ -1,6 +1,7 @@
 """The forecaster: conventions, skill, frames, saving, and what it refuses."""
 
 import json
+import signal
 import logging
 import shutil
 
@@ -348,18 +349,19 @@ def test_too_few_held_back_windows_are_said():
 
 
 def test_an_interrupted_training_is_said(monkeypatch):
-    original, calls = loop._Member._one_epoch, []
+    original, calls = loop._Course._one_step, []
 
-    def interrupted(self, epoch):
-        calls.append(epoch)
-        if len(calls) > 4:
-            raise KeyboardInterrupt
-        return original(self, epoch)
+    def interrupted(self, order):
+        calls.append(self.epoch)
+        if len(calls) == stop_after:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, order)
 
-    monkeypatch.setattr(loop._Member, "_one_epoch", interrupted)
+    monkeypatch.setattr(loop._Course, "_one_step", interrupted)
+    stop_after = 20
     forecaster = ur.Forecaster(2, members=3, training=QUICK).fit(pd.DataFrame(columns()))
-    assert "Interrupted: goes on with 2 of 3 members" in forecaster.notes_[0]
-    assert len(forecaster.networks_) == 2
-    calls.extend([0] * 9)
+    assert "Interrupted: goes on with what was learned in" in forecaster.notes_[0]
+    assert len(forecaster.networks_) == 3
+    stop_after = len(calls) + 1
     with pytest.raises(KeyboardInterrupt):
         ur.Forecaster(2, training=QUICK).fit(pd.DataFrame(columns()))

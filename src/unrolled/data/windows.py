@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unrolled.data.scaling import Scaler
     from unrolled.data.table import Table
 
-__all__ = ["Batch", "SequenceBatches", "Windows", "make_windows", "timeseries_dataset_from_array"]
+__all__ = ["Batch", "Samples", "SequenceBatches", "Windows", "make_windows", "timeseries_dataset_from_array"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Windows:
         origins: (windows,), the row of each window's last step.
         length: steps in a window.
         horizon: steps after the origin that are to be forecast. The target is column 0.
+        unit: what one of the target's numbers is in the units of the data.
     """
 
     values: NDArray[np.float32]
@@ -64,6 +65,7 @@ class Windows:
     origins: NDArray[np.int64]
     length: int
     horizon: int
+    unit: float = 1.0
 
     @classmethod
     def of(
@@ -83,6 +85,7 @@ class Windows:
             origins[observed[origins]] if len(origins) else origins,
             length,
             horizon,
+            float(scaler.scale[0]),
         )
 
     def __len__(self) -> int:
@@ -120,6 +123,52 @@ class Windows:
 
     def _ahead(self, origins: NDArray[np.int64]) -> NDArray[np.int64]:
         return origins[:, None] + np.arange(1, self.horizon + 1)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Sequences with their targets, gathered by index: arrays in memory, views of one, or `numpy.memmap`.
+
+    Attributes:
+        past: (n, time, features), or whatever else the network reads.
+        target: (n, …): numbers, or whole numbers for classes.
+        mask: bool (n, time), False where a step is to be skipped.
+        target_mask: bool, of `target`'s shape, False where an error is not to be counted.
+        unit: what one of the target's numbers is in the units of the data.
+
+    Raises:
+        ShapeError: the arrays have not the same length.
+
+    >>> Samples(np.zeros((5, 10, 2)), np.zeros((5, 1))).batch(np.array([0, 3])).past.shape
+    torch.Size([2, 10, 2])
+    """
+
+    past: NDArray[Any]
+    target: NDArray[Any]
+    mask: NDArray[np.bool_] | None = None
+    target_mask: NDArray[np.bool_] | None = None
+    unit: float = 1.0
+
+    def __post_init__(self) -> None:
+        lengths = {f.name: len(a) for f in fields(self)[:4] if (a := getattr(self, f.name)) is not None}
+        if len(set(lengths.values())) > 1:
+            got = ", ".join(f"{name} {length:,}" for name, length in lengths.items())
+            raise ShapeError("Samples", "arrays of one length", got, "Give a target for each sequence.")
+
+    def __len__(self) -> int:
+        return len(self.past)
+
+    def batch(self, index: NDArray[np.int64]) -> Batch:
+        """Return the sequences of the given numbers as tensors: float32, int64 or bool."""
+        arrays = (self.past, None, None, self.mask, self.target, self.target_mask)
+        return Batch(*(None if array is None else _tensor(array[index]) for array in arrays))  # type: ignore[arg-type]
+
+
+def _tensor(array: NDArray[Any]) -> "torch.Tensor":
+    import torch
+
+    kinds = {"f": np.float32, "i": np.int64, "u": np.int64}
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=kinds.get(array.dtype.kind)))
 
 
 def make_windows(

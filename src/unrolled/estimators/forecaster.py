@@ -19,7 +19,8 @@ from unrolled.estimators.baselines import Linear, find_season, naive, seasonal_n
 from unrolled.estimators.intervals import conformal_widths
 from unrolled.estimators.scores import Backtest, score
 from unrolled.networks import SequenceToVector
-from unrolled.training.loop import Training, TrainingRun, fit, repeatable
+from unrolled.training.loop import fit, repeatable
+from unrolled.training.options import Training, TrainingRun
 
 __all__ = ["Forecaster", "rows_needed"]
 
@@ -101,6 +102,8 @@ class Forecaster(BaseEstimator):
         series: str | None = None,
         *,
         progress: bool | None = None,
+        folder: Path | None = None,
+        resume: bool = False,
     ) -> Self:
         """Learn from a table. Its last 15 % are not trained on: they tell how wide the intervals must be.
 
@@ -109,11 +112,14 @@ class Forecaster(BaseEstimator):
             target: the column to forecast; by default "y", or the only numeric column.
             time: the column of times; by default "ds", "date" and such, or the first that holds dates.
             series: the column that names the series; there must be one series.
-            progress: whether to show a bar; by default where standard error is a terminal.
+            progress: False for silence; by default a bar where standard error is a terminal, else a line.
+            folder: for the checkpoints of the training; None for none.
+            resume: go on from the newest checkpoint there.
 
         Raises:
             DataError: the table cannot be used (`read_table`), or has too few rows.
             OptionError: an argument of the constructor is out of its range.
+            RunFolderError: a checkpoint cannot be written, or is one of other data or options.
         """
         self.check_options()
         table = (
@@ -171,11 +177,13 @@ class Forecaster(BaseEstimator):
                 "Give more rows.",
             )
         self.linear_ = Linear.fit(train.inputs[..., 0], train.targets, train.counted)
-        self.run_ = self._train(train, valid, progress)
+        self.run_ = self._train(train, valid, progress, folder, resume)
         self.networks_ = self.run_.members
         if self.run_.interrupted:
-            trained = f"{len(self.networks_)} of {self.members} member{'' if self.members == 1 else 's'}"
-            self._note(f"Interrupted: goes on with {trained}, the last one not trained to its end.")
+            last = max(row["epoch"] for row in self.run_.history)
+            self._note(f"Interrupted: goes on with what was learned in {last} epoch{'s' * (last > 1)}.")
+        for failure in self.run_.failures.values():
+            self._note(f"A member is left out. {failure}")
         self.widths_ = self._interval_widths(valid if len(valid) else train)
         return self
 
@@ -372,14 +380,19 @@ class Forecaster(BaseEstimator):
                 "Forecaster", "a device of this machine", repr(self.device), "Use device='auto'."
             )
 
-    def _train(self, train: Windows, valid: Windows, progress: bool | None) -> TrainingRun:
+    def _train(
+        self, train: Windows, valid: Windows, progress: bool | None, folder: Path | None, resume: bool
+    ) -> TrainingRun:
         if self.model_ == "linear":
             return TrainingRun([self.make_network().eval()])
         batch = 64
         epochs = int(np.clip(STEPS * batch // len(train), 4, 100))
         default = Training("mae", "adamw", 3e-3, "one-cycle", epochs, batch, restore_best=False)
         training = dataclasses.replace(self.training or default, members=self.members, seed=self.seed)
-        run = fit(self.make_network, train, valid, training, device=self._device(), progress=progress)
+        run = fit(
+            self.make_network, train, valid, training,
+            device=self._device(), progress=progress, folder=folder, resume=resume,
+        )  # fmt: skip
         if run.interrupted and not run.history:
             raise KeyboardInterrupt
         return run

@@ -15,7 +15,7 @@ from unrolled.data.table import Table
 from unrolled.errors import RunFolderError, UnrolledError
 from unrolled.estimators.baselines import Linear
 from unrolled.estimators.forecaster import Forecaster
-from unrolled.training.loop import Training, TrainingRun
+from unrolled.training.options import Training, TrainingRun
 
 __all__ = ["load", "save_forecaster", "write_lines"]
 

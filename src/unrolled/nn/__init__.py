@@ -18,6 +18,7 @@ from unrolled.nn.convolution import (
     MaxPooling1D,
 )
 from unrolled.nn.drawing import draw_cell
+from unrolled.nn.dropout import Dropout
 from unrolled.nn.inspect import gradient_flow, plot_gradient_flow, summary
 from unrolled.nn.recurrent import GRU, LSTM, RNN, SimpleRNN
 from unrolled.nn.weights import from_keras, from_onnx, from_torch, to_keras, to_onnx, to_torch
@@ -30,6 +31,7 @@ __all__ = [
     "Bidirectional",
     "Conv1D",
     "Dense",
+    "Dropout",
     "GRUCell",
     "GlobalAveragePooling1D",
     "GlobalMaxPooling1D",

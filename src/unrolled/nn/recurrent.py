@@ -11,6 +11,7 @@ from unrolled.errors import OptionError
 from unrolled.kernels import dispatch, reference
 from unrolled.kernels.recurrence import STATE_NAMES, Activation, Recurrence
 from unrolled.nn.cells import RecurrentWeights
+from unrolled.nn.dropout import draw_kept
 from unrolled.nn.validation import check_finite, check_input, check_mask, check_rate, check_state
 
 __all__ = ["GRU", "LSTM", "RNN", "SimpleRNN"]
@@ -115,9 +116,9 @@ class _Layer(OverTime, RecurrentWeights):
         state = self.start(initial_state, names, [shape] * len(names), weight)
         recurrent_mask = None
         if self.training and self.dropout:
-            x = x * _kept(x, (*x.shape[:-2], 1, x.shape[-1]), x.dtype, self.dropout)
+            x = x * draw_kept(x, (*x.shape[:-2], 1, x.shape[-1]), x.dtype, self.dropout)
         if self.training and self.recurrent_dropout:
-            recurrent_mask = _kept(x, shape, weight.dtype, self.recurrent_dropout)
+            recurrent_mask = draw_kept(x, shape, weight.dtype, self.recurrent_dropout)
         return self.as_recurrence(
             x,
             state,
@@ -139,11 +140,6 @@ class _Layer(OverTime, RecurrentWeights):
         )
         options = [f"{name}={getattr(self, name)}" for name in flags if getattr(self, name)]
         return ", ".join([super().extra_repr(), *options])
-
-
-def _kept(like: Tensor, shape: tuple[int, ...], dtype: torch.dtype, rate: float) -> Tensor:
-    """A mask of dropout, already divided by the share kept; the random numbers are those of F.dropout."""
-    return like.new_empty(shape, dtype=dtype).bernoulli_(1 - rate).div_(1 - rate)
 
 
 class SimpleRNN(_Layer):

@@ -46,6 +46,7 @@ def run_forecast(
     title: str = "Forecast",
     command: str = "",
     say: Callable[[str], None] = lambda line: None,
+    resume: bool = False,
 ) -> ForecastRun:
     """Train on the first rows, score on the last, forecast past the end, and write the run folder's files.
 
@@ -58,6 +59,7 @@ def run_forecast(
         title: of the report.
         command: the command line to show in the report.
         say: is told what is done, a line at a time.
+        resume: go on from the checkpoints that an earlier run has left in `folder`.
 
     Raises:
         OptionError: `test_size` is out of its range.
@@ -83,7 +85,7 @@ def run_forecast(
     say(
         f"Training on {len(kept):,} rows up to {show_time(kept.times[-1])}; the last {test_rows:,} are held out."
     )
-    forecaster.fit(kept)
+    forecaster.fit(kept, folder=folder, resume=resume)
     trained = time.perf_counter()
     backtest = forecaster.backtest(table, first_origin=table.times[first - 1])
     wins, sentence = verdict(backtest.scores)

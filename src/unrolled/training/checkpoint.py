@@ -1,28 +1,39 @@
-"""Folders that are whole or not there: work happens beside, and one rename makes it count."""
+"""Folders that are whole or not there, and checkpoints: work happens beside, and one rename makes it count."""
 
+import json
+import logging
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from unrolled.errors import RunFolderError
 
-__all__ = ["whole_folder"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["load_checkpoint", "save_checkpoint", "whole_folder"]
+
+logger = logging.getLogger("unrolled")
 
 UNFINISHED = "UNFINISHED"  # marks a folder in which a run was at work: ours to delete
 
 
 @contextmanager
-def whole_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def whole_folder(out: Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[Path]:
     """Give a folder `OUT.partial` to write into, which becomes `out` by one rename at the end.
 
-    Where the work inside fails, the partial folder is deleted and `out` stays as it was. A process
-    that is killed leaves `OUT.partial`, which the next run clears away.
+    Where the work inside fails, the partial folder is deleted and `out` stays as it was, unless there are
+    checkpoints in it. Those, and what a killed process leaves, are there for `resume`; the next run without it
+    clears them away.
 
     Args:
         out: the folder to make.
         overwrite: replace a run folder of that name; anything else is never replaced.
+        resume: go on in the `OUT.partial` that an earlier run has left, if there is one.
 
     Raises:
         RunFolderError: `out` exists, or its place cannot be written.
@@ -51,8 +62,9 @@ def whole_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
                     "one that no run has left",
                     "Move it away, or choose another --out.",
                 )
-            shutil.rmtree(partial)
-        partial.mkdir(parents=True)
+            if not resume:
+                shutil.rmtree(partial)
+        partial.mkdir(parents=True, exist_ok=resume)
         (partial / UNFINISHED).touch()
     except OSError as error:
         raise RunFolderError(
@@ -61,6 +73,10 @@ def whole_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
     try:
         yield partial
         (partial / UNFINISHED).unlink()
+        for checkpoint in partial.rglob("checkpoint-*.safetensors"):
+            checkpoint.unlink()
+        for place in partial.glob("member-*"):
+            place.rmdir()
         if out.exists():
             out.rename(old)
         partial.rename(out)
@@ -73,7 +89,68 @@ def whole_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
             "Make room, or choose another folder with --out.",
         ) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if not any(partial.rglob("checkpoint-*.safetensors")):
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def save_checkpoint(folder: Path, tensors: "dict[str, Tensor]", facts: dict[str, Any]) -> None:
+    """Write the next checkpoint, whole or not at all, and delete all but the one before it.
+
+    Args:
+        folder: of the run, existing.
+        tensors: to be kept, by name.
+        facts: what else is to be kept; anything that JSON can hold.
+
+    Raises:
+        RunFolderError: it cannot be written, as where the disk is full; the checkpoints before it are still there.
+    """
+    from safetensors.torch import save
+
+    known = _checkpoints(folder)
+    number = 1 + (int(known[-1].stem.rpartition("-")[2]) if known else 0)
+    path = folder / f"checkpoint-{number:06}.safetensors"
+    temporary = folder / "checkpoint.writing"
+    written = save(tensors, {"facts": json.dumps(facts)})
+    try:
+        with temporary.open("wb") as file:
+            file.write(zlib.crc32(written).to_bytes(4, "little"))
+            file.write(written)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        kept = f"; {known[-1].name} is still there" if known else ""
+        raise RunFolderError(
+            str(folder),
+            "room for a checkpoint",
+            f"{_reason(error)}{kept}",
+            "Make room, then go on with resume.",
+        ) from error
+    for old in known[:-1]:
+        old.unlink(missing_ok=True)
+
+
+def load_checkpoint(folder: Path) -> "tuple[dict[str, Tensor], dict[str, Any]] | None":
+    """Read the newest checkpoint that is whole; None where there is none. A damaged one is passed over, and said so."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    for path in reversed(_checkpoints(folder)):
+        written = path.read_bytes()
+        try:
+            if zlib.crc32(written[4:]) != int.from_bytes(written[:4], "little"):
+                raise ValueError("the sum over its bytes differs")
+            size = int.from_bytes(written[4:12], "little")
+            facts = json.loads(json.loads(written[12 : 12 + size])["__metadata__"]["facts"])
+            return load(written[4:]), facts
+        except (ValueError, KeyError, SafetensorError) as error:
+            logger.warning("%s is damaged (%s): going on from the checkpoint before it.", path.name, error)
+    return None
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("checkpoint-*.safetensors"))
 
 
 def _check_free(out: Path, overwrite: bool) -> None:

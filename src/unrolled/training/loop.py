@@ -1,154 +1,208 @@
-"""One loop that trains any network on windows; what it did is a `TrainingRun`."""
+"""One loop that trains the members of a stack together; what it did is a `TrainingRun`."""
 
+import logging
+import math
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from unrolled.data.windows import Windows
-from unrolled.errors import OptionError, TrainingError
-from unrolled.training.objectives import LOSSES, masked_loss
+from unrolled.data.windows import Batch, Samples, SequenceBatches
+from unrolled.errors import InputError, OptionError, RunFolderError, TrainingError
+from unrolled.training import ranks
+from unrolled.training.checkpoint import load_checkpoint, save_checkpoint
+from unrolled.training.members import Members, each, takes_members
+from unrolled.training.objectives import METRICS, member_losses
+from unrolled.training.optimizers import Optimizer, rate_and_momentum
+from unrolled.training.options import Training, TrainingRun
 from unrolled.training.progress import show_progress
 
-__all__ = ["Training", "TrainingRun", "fit", "repeatable"]
+__all__ = ["Data", "Epoch", "fit", "repeatable"]
+
+logger = logging.getLogger("unrolled")
+
+
+class Data(Protocol):
+    """What `fit` learns from: sequences that are gathered by their numbers."""
+
+    def __len__(self) -> int:
+        """How many sequences there are."""
+
+    def batch(self, index: Any) -> Batch:
+        """The sequences of these numbers."""
 
 
 @dataclass(frozen=True)
-class Training:
-    """How to train.
+class Epoch:
+    """What a callback is told at the end of each epoch.
 
     Attributes:
-        loss: "huber", "mse" or "mae".
-        optimizer: "sgd" (Nesterov momentum 0.9), "adam" or "adamw" (weight decay 0.01).
-        learning_rate: the highest one, where a schedule changes it.
-        schedule: "constant" or "one-cycle" (Smith and Topin, 2017).
-        epochs: passes over the training windows.
-        batch_size: windows in a step.
-        patience: epochs without a better validation loss after which a member stops; None for never.
-        restore_best: end with the weights of the best epoch, not of the last one.
-        clip_norm: gradients are scaled down to this norm; None for never.
-        members: networks to train, each with its own seed.
-        seed: of the first member; member m has seed + m.
-
-    Raises:
-        OptionError: a value is out of its range.
-
-    >>> Training(epochs=0)
-    Traceback (most recent call last):
-    unrolled.errors.OptionError: Training: expected epochs of at least 1, got 0.
+        number: from 1.
+        rows: of the history, one for each member that is still training.
+        weights: gives the state_dict of the member of a number, as it is now.
     """
 
-    loss: str = "huber"
-    optimizer: str = "adam"
-    learning_rate: float = 1e-3
-    schedule: str = "constant"
-    epochs: int = 100
-    batch_size: int = 32
-    patience: int | None = None
-    restore_best: bool = True
-    clip_norm: float | None = 1.0
-    members: int = 1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, choices in (
-            ("loss", tuple(LOSSES)), ("optimizer", ("sgd", "adam", "adamw")), ("schedule", ("constant", "one-cycle"))
-        ):  # fmt: skip
-            if getattr(self, name) not in choices:
-                raise OptionError(
-                    "Training", f"{name} one of {', '.join(choices)}", repr(getattr(self, name))
-                )
-        for name in ("epochs", "batch_size", "members"):
-            if getattr(self, name) < 1:
-                raise OptionError("Training", f"{name} of at least 1", str(getattr(self, name)))
-        if not 0 < self.learning_rate < float("inf"):
-            raise OptionError("Training", "a learning_rate above 0", str(self.learning_rate))
-
-
-@dataclass(frozen=True)
-class TrainingRun:
-    """What training gave.
-
-    Attributes:
-        members: the trained networks, each with its best weights, in eval mode.
-        history: a row for each member and epoch: member, epoch (from 1), learning_rate, loss,
-            valid_loss (None without validation windows), best.
-        timing: a row for each row of `history`: member, epoch, seconds.
-        interrupted: whether it was stopped by hand.
-    """
-
-    members: list[nn.Module]
-    history: list[dict[str, Any]] = field(default_factory=list)
-    timing: list[dict[str, Any]] = field(default_factory=list)
-    interrupted: bool = False
+    number: int
+    rows: list[dict[str, Any]]
+    weights: Callable[[int], dict[str, Tensor]]
 
 
 def fit(
     network: nn.Module | Callable[[], nn.Module],
-    train: Windows,
-    valid: Windows | None = None,
+    train: Any,
+    valid: Any = None,
     training: Training | None = None,
     *,
     device: torch.device | str = "cpu",
     progress: bool | None = None,
+    callbacks: Sequence[Callable[[Epoch], bool | None]] = (),
+    folder: str | Path | None = None,
+    resume: bool = False,
+    checkpoint_seconds: float = 60.0,
 ) -> TrainingRun:
-    """Train a network, or `training.members` of them, and restore each one's best weights.
+    """Train a network, or `training.members` of them together, and restore each one's best weights.
 
-    The same seed gives the same bits. An interrupt (Ctrl-C) ends training, and keeps what was best.
+    The same seed gives the same bits, and member m those of a run of its own with the seed + m. An interrupt
+    (Ctrl-C) ends training after the step at work, and keeps what was best. Under `torchrun`, members are spread over
+    the processes; a single one shares each batch among them.
 
     Args:
-        network: a module, called as `network(past)` with (batch, time, features); or a function
-            without arguments that makes one, which more than one member needs.
-        train: the windows to learn from.
-        valid: the windows whose loss decides which weights are best; without them the last are.
+        network: a module, called as `network(past)` with (batch, time, features), and with `future`, `static` and
+            `mask` where the batches have them; or a function without arguments that makes one, which more than one
+            member needs.
+        train: what to learn from: `Windows`, `Samples`, a tuple (sequences, targets) of arrays, what
+            `timeseries_dataset_from_array` gives, or anything with a length and `batch(index)`.
+        valid: what decides which weights are best; without it the last are.
         training: how to train; by default `Training()`.
         device: where.
-        progress: whether to show a bar; by default where standard error is a terminal.
+        progress: False for silence; by default a bar where standard error is a terminal, else a line at the end.
+        callbacks: functions that are given each `Epoch`; one that returns True ends training.
+        folder: an existing folder for checkpoints; None for none.
+        resume: go on from the newest checkpoint in `folder`, if there is one.
+        checkpoint_seconds: between two checkpoints, at least.
 
     Raises:
-        OptionError: there are no windows, or several members are asked of one module.
-        TrainingError: the loss is not finite.
+        OptionError: there is nothing to learn from, or several members are asked of one module.
+        ShapeError: the network's outputs have not the targets' shape.
+        TrainingError: no member has a finite loss any more.
+        RunFolderError: a checkpoint cannot be written, or belongs to other data or options.
+
+    >>> x = np.random.default_rng(0).normal(size=(64, 12, 1))
+    >>> network = lambda: nn.Sequential(ur.nn.GRU(1, 8), ur.nn.Dense(8, 1))
+    >>> run = fit(network, (x, x[:, 0]), training=Training(epochs=2, members=3), progress=False)
+    >>> len(run.members), [row["member"] for row in run.history]
+    (3, [0, 1, 2, 0, 1, 2])
     """
-    training = training or Training()
+    t = training or Training()
+    train, valid = _data(train), None if valid is None else _data(valid)
     if not len(train):
         raise OptionError(
             "fit", "at least one training window", "none", "Give more rows, or shorten the window."
         )
     if isinstance(network, nn.Module):
-        if training.members > 1:
+        if t.members > 1:
             raise OptionError(
                 "fit", "a function that makes a network", "a module", "Pass lambda: Network(...)."
             )
         module = network
         network = lambda: module  # noqa: E731
-    run = TrainingRun([])
-    interrupted = False
-    with repeatable(), show_progress(training.members * training.epochs, progress) as report:
-        for member in range(training.members):
-            torch.manual_seed(training.seed + member)
-            trained = _Member(network().to(device), train, valid, training, member, torch.device(device))
-            run.members.append(trained.network)
-            try:
-                for row, seconds in trained.epochs():
-                    run.history.append(row)
-                    run.timing.append({"member": member, "epoch": row["epoch"], "seconds": seconds})
-                    report(row)
-            except KeyboardInterrupt:
-                interrupted = True
-            trained.restore()
-            if interrupted:
+    folder = None if folder is None else Path(folder)
+    with repeatable(), _interruptible() as stopped, show_progress(t.epochs, progress) as report:
+        networks, drawn = [], []
+        for number in range(t.members):
+            torch.manual_seed(t.seed + number)
+            networks.append(network().to(device))
+            drawn.append(torch.get_rng_state())
+        found = _Found({}, [], [], {})
+        for group in _groups(networks, ranks.members(t.members), train, t):
+            torch.set_rng_state(drawn[group[0]])
+            course = _Course([networks[m] for m in group], group, train, valid, t, torch.device(device))
+            place = folder if folder is None or len(group) == t.members else folder / f"member-{group[0]}"
+            if place is not None:
+                place.mkdir(exist_ok=True)
+                if resume:
+                    course.resume(place)
+            for number, rows in course.epochs(stopped, place, checkpoint_seconds):
+                report(rows, course.timing[-1]["steps"])
+                if any([callback(Epoch(number, rows, course.weights)) for callback in callbacks]):  # noqa: C419
+                    break
+            found.add(course)
+            if stopped():
                 break
-    return TrainingRun(run.members, run.history, run.timing, interrupted)
+        return found.finish(networks, stopped())
+
+
+def _groups(
+    networks: Sequence[nn.Module], numbers: list[int], train: Data, training: Training
+) -> list[list[int]]:
+    """The members that are trained together: all, or where torch.func cannot take their network one after another."""
+    if len(numbers) < 2 or takes_members(networks[0]):
+        return [numbers] if numbers else []
+    try:
+        probe = Members([networks[m] for m in numbers], numbers, training)
+        batch = train.batch(np.zeros(2 * len(numbers), np.int64)).to(probe.device)
+        batch = each(batch, lambda tensor: tensor.unflatten(0, (len(numbers), 2)))
+        probe.step(next(iter(_pieces(batch, training.bptt_steps)))[0])
+    except InputError:
+        raise
+    except Exception as error:
+        reason = str(error).partition("\n")[0][:160]
+        logger.warning(
+            "Members are trained one after another: torch.vmap cannot take the network (%s).", reason
+        )
+        return [[m] for m in numbers]
+    return [numbers]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the groups of members have come to."""
+
+    results: dict[int, dict[str, Tensor]]
+    history: list[dict[str, Any]]
+    timing: list[dict[str, Any]]
+    failures: dict[int, str]
+
+    def add(self, course: "_Course") -> None:
+        self.results.update(course.results())
+        self.history.extend(course.history)
+        self.timing.extend(course.timing)
+        self.failures.update(course.failures)
+
+    def finish(self, networks: Sequence[nn.Module], interrupted: bool) -> TrainingRun:
+        """Put the best weights into the networks."""
+        results, history, failures = ranks.collect(self.results, self.history, self.failures)
+        for number, weights in results.items():
+            networks[number].load_state_dict(weights, strict=False)
+        trained = [networks[number].eval() for number in sorted(results)]
+        return TrainingRun(trained, history, self.timing, interrupted, failures)
+
+
+def _data(given: Any) -> Data:
+    if isinstance(given, tuple):
+        return Samples(*(np.asanyarray(part) for part in given))
+    if isinstance(given, SequenceBatches):
+        if given.targets is None:
+            raise OptionError("fit", "windows with targets", "windows alone", "Give targets to the data set.")
+        return Samples(given.windows, given.targets)
+    data: Data = given
+    return data
 
 
 @contextmanager
 def repeatable() -> Iterator[None]:
     """Leave the caller's random numbers alone, and compute on one thread: sums depend on the number of threads.
+
+    Our own kernels do not, and use their threads all the same.
 
     >>> with repeatable():
     ...     torch.get_num_threads()
@@ -165,111 +219,385 @@ def repeatable() -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
-class _Member:
-    """One network on its way: its optimizer, its order of batches, its best weights."""
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Give a function that tells whether Ctrl-C was pressed; a second one interrupts at once."""
+    pressed = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: Any) -> None:
+        pressed.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Course:
+    """Members on their way through the epochs, and all that is needed to go on from any step.
+
+    What is of one member stands in lists, in the order of `members.numbers`.
+    """
 
     def __init__(
         self,
-        network: nn.Module,
-        train: Windows,
-        valid: Windows | None,
+        networks: Sequence[nn.Module],
+        numbers: Sequence[int],
+        train: Data,
+        valid: Data | None,
         training: Training,
-        number: int,
         device: torch.device,
     ):
-        self.network, self.train, self.valid = network, train, valid
-        self.training, self.number, self.device = training, number, device
-        self.order = np.random.default_rng(training.seed + number)
-        rate = training.learning_rate
-        parameters = list(network.parameters())
-        self.optimizer: torch.optim.Optimizer
-        if training.optimizer == "sgd":
-            self.optimizer = torch.optim.SGD(parameters, lr=rate, momentum=0.9, nesterov=True)
-        elif training.optimizer == "adam":
-            self.optimizer = torch.optim.Adam(parameters, lr=rate)
-        else:
-            self.optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01)
-        steps = training.epochs * -(-len(train) // training.batch_size)
-        self.schedule = (
-            torch.optim.lr_scheduler.OneCycleLR(self.optimizer, rate, total_steps=steps)
-            if training.schedule == "one-cycle"
-            else None
+        self.train, self.valid, self.training, self.device = train, valid, training, device
+        self.members = Members(networks, numbers, training)
+        self.optimizer = Optimizer(training, self.members.flat)
+        self.steps = -(-len(train) // training.batch_size)
+        self.epoch, self.step, self.sums = 1, 0, [0.0] * len(numbers)
+        self.shuffles = [np.random.default_rng(training.seed + number) for number in numbers]
+        self.shuffled = [s.bit_generator.state for s in self.shuffles]  # as this epoch began
+        self.best = self.members.flat.clone()
+        self.best_others: list[dict[str, Tensor]] = [{} for _ in numbers]
+        self.best_value, self.since_best, self.rates = (
+            [value] * len(numbers) for value in (math.inf, 0, training.learning_rate)
         )
-        self.best_loss = float("inf")
-        self.best_weights = self._weights()
+        self.since_lower = [0] * len(numbers)
+        self.done: dict[int, dict[str, Tensor]] = {}
+        self.history: list[dict[str, Any]] = []
+        self.timing: list[dict[str, Any]] = []
+        self.failures: dict[int, str] = {}
+        self.last_checkpoint = time.monotonic()
 
-    def epochs(self) -> Iterator[tuple[dict[str, Any], float]]:
-        """Train an epoch at a time; yield its row of the history, and the seconds it took."""
-        since_best = 0
-        for epoch in range(1, self.training.epochs + 1):
+    def epochs(
+        self, stopped: Callable[[], bool], folder: Path | None, seconds: float
+    ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        """Train an epoch at a time; yield its number and its rows of the history."""
+        while self.epoch <= self.training.epochs and self.members.numbers:
             start = time.perf_counter()
-            loss = self._one_epoch(epoch)
-            valid_loss = self._valid_loss() if self.valid is not None and len(self.valid) else None
-            best = valid_loss is None or valid_loss < self.best_loss
-            if best:
-                self.best_loss, since_best = valid_loss if valid_loss is not None else loss, 0
-                self.best_weights = self._weights()
-            else:
-                since_best += 1
-            row = {
-                "member": self.number,
-                "epoch": epoch,
-                "learning_rate": self.optimizer.param_groups[0]["lr"],
-                "loss": loss,
-                "valid_loss": valid_loss,
-                "best": best,
-            }
-            yield row, time.perf_counter() - start
-            if self.training.patience is not None and since_best > self.training.patience:
-                return
-
-    def restore(self) -> None:
-        """Put the best weights back where that is wanted, and end training mode."""
-        if self.training.restore_best:
-            self.network.load_state_dict(self.best_weights)
-        self.network.eval()
-
-    def _one_epoch(self, epoch: int) -> float:
-        self.network.train()
-        order = self.order.permutation(len(self.train))
-        size = self.training.batch_size
-        total = 0.0
-        for step, start in enumerate(range(0, len(order), size)):
-            index = order[start : start + size]
-            self.optimizer.zero_grad()
-            loss = self._loss(self.train, index)
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(
-                self.network.parameters(), self.training.clip_norm or float("inf")
+            first = self.step
+            order = np.stack([s.permutation(len(self.train)) for s in self.shuffles])
+            while self.step < self.steps and self.members.numbers:
+                order = self._one_step(order)
+                self.step += 1
+                if folder is not None and time.monotonic() - self.last_checkpoint >= seconds:
+                    self.save(folder)
+                if stopped():
+                    return
+            if not self.members.numbers:
+                break
+            rows, number = self._end_epoch(), self.epoch
+            self.history += rows
+            self.timing.append(
+                {"epoch": number, "seconds": time.perf_counter() - start, "steps": self.step - first}
             )
-            value = loss.item()
-            if not (np.isfinite(value) and bool(torch.isfinite(norm))):
-                rate = self.optimizer.param_groups[0]["lr"]
-                raise TrainingError(
-                    f"training, member {self.number}, epoch {epoch}, step {step + 1}",
-                    "a finite loss and gradient",
-                    f"loss {value:g} and gradient norm {norm.item():g} at learning rate {rate:g}",
-                    "Lower the learning rate, or check the data for extreme values.",
-                )
-            self.optimizer.step()
-            if self.schedule is not None:
-                self.schedule.step()
-            total += value * len(index)
-        return total / len(order)
+            self._drop_stopped()
+            self.epoch, self.step, self.sums = self.epoch + 1, 0, [0.0] * len(self.members.numbers)
+            self.shuffled = [s.bit_generator.state for s in self.shuffles]
+            yield number, rows
+        if folder is not None:
+            self.save(folder)
+
+    def _one_step(self, order: Any) -> Any:
+        t, members = self.training, self.members
+        index = order[:, self.step * t.batch_size : (self.step + 1) * t.batch_size]
+        mine = ranks.share(index) if len(members.numbers) == t.members == 1 else index
+        batch = self._gather(mine)
+        if t.bptt_steps is not None:
+            members.reset_state()
+        pieces = list(_pieces(batch, t.bptt_steps))
+        for number, (piece, share) in enumerate(pieces):
+            if piece.target is None:
+                members.advance(piece)
+                continue
+            losses = members.step(piece)
+            if len(mine[0]) != len(index[0]):
+                losses = ranks.add_up(losses, members.gradient, piece)
+            norms = self._clip()
+            values = losses.tolist()
+            bad = [i for i, (v, n) in enumerate(zip(values, norms, strict=True)) if not math.isfinite(v + n)]
+            for i, value in enumerate(values):
+                self.sums[i] += value * share * len(index[0])
+            total = t.epochs * self.steps * len(pieces)
+            at = ((self.epoch - 1) * self.steps + self.step) * len(pieces) + number
+            rate, momentum = rate_and_momentum(t, at, total)
+            if t.schedule != "plateau":
+                self.rates = [rate] * len(self.rates)
+            if bad:
+                for i in bad:
+                    self._fail(i, values[i], norms[i])
+                good = [i for i in range(len(values)) if i not in bad]
+                order = order[good]
+                self._keep(good)
+                if not good:
+                    break
+                batch = each(batch, lambda tensor, good=good: tensor[good])
+                pieces = list(_pieces(batch, t.bptt_steps))
+            self._update(momentum)
+        return order
+
+    def _gather(self, index: Any) -> Batch:
+        """The batch of each member's numbers, (members, batch, …)."""
+        count, size = index.shape
+        batch = self.train.batch(index.reshape(-1)).to(self.device)
+        return each(batch, lambda tensor: tensor.unflatten(0, (count, size)))
+
+    def _clip(self) -> list[float]:
+        """Scale each member's gradient down to the norm allowed; return the norms as they were."""
+        members, most = self.members, self.training.clip_norm
+        if len(members.numbers) == 1:
+            norms = [torch.linalg.vector_norm(members.gradient).item()]
+        else:
+            squares = [g.flatten(1).square().sum(1) for g in members.views(members.gradient).values()]
+            norms = torch.stack(squares).sum(0).sqrt().tolist()
+        if most is not None and any(most < norm < math.inf for norm in norms):
+            scales = [min(1.0, most / (norm + 1e-6)) for norm in norms]
+            if len(scales) == 1:
+                members.gradient.mul_(scales[0])
+            else:
+                for view in members.views(members.gradient).values():
+                    view.mul_(view.new_tensor(scales).view(-1, *[1] * (view.ndim - 1)))
+        return norms
 
     @torch.no_grad()
-    def _valid_loss(self) -> float:
+    def _update(self, momentum: float) -> None:
+        members, kept = self.members, self.optimizer.kept
+        if len(set(self.rates)) == 1:
+            self.optimizer.step([(members.flat, members.gradient, kept, self.rates[0])], momentum)
+            return
+        self.optimizer.step(
+            [
+                (p, g, k, rate)
+                for i, rate in enumerate(self.rates)
+                for p, g, *k in zip(*(members.rows(flat, i) for flat in (members.flat, members.gradient, *kept)), strict=True)
+            ],
+            momentum,
+        )  # fmt: skip
+
+    def _fail(self, i: int, loss: float, norm: float) -> None:
+        """Give a member up whose loss is no number any more; the last one takes the training with it."""
+        number = self.members.numbers[i]
+        error = TrainingError(
+            f"training, member {number}, epoch {self.epoch}, step {self.step + 1}",
+            "a finite loss and gradient",
+            f"loss {loss:g} and gradient norm {norm:g} at learning rate {self.rates[i]:g}",
+            "Lower the learning rate, set clip_norm, or check the data for extreme values.",
+        )
+        self.failures[number] = str(error)
+        if len(self.members.numbers) == 1 and not self.done:
+            raise error
+        logger.warning("%s The other members go on.", error)
+
+    def _end_epoch(self) -> list[dict[str, Any]]:
+        """Look at the validation windows, and at which members have become better; a row for each."""
+        t, count = self.training, len(self.members.numbers)
+        measured = self._measure() if self.valid is not None and len(self.valid) else None
+        rows, better = [], []
+        for i, number in enumerate(self.members.numbers):
+            found = {"valid_loss": None} | {f"valid_{name}": None for name in t.metrics}
+            if measured is not None:
+                found = {name: values[i] for name, values in measured.items()}
+            value = found[t.monitor]
+            value = value if value is None or t.falls() else -value
+            best = value is None or value < self.best_value[i]
+            self.since_best[i] = 0 if best else self.since_best[i] + 1
+            if best:
+                self.best_value[i] = math.inf if value is None else value
+                better.append(i)
+            row = {"member": number, "epoch": self.epoch, "learning_rate": self.rates[i]}
+            rows.append(row | {"loss": self.sums[i] / len(self.train)} | found | {"best": best})
+            if t.schedule == "plateau":
+                self.since_lower[i] = 0 if best else self.since_lower[i] + 1
+                if self.since_lower[i] > t.plateau_patience:
+                    self.rates[i], self.since_lower[i] = self.rates[i] / 10, 0
+        for i in better:
+            self.best_others[i] = self.members.others_of(i)
+        if len(better) == count:
+            self.best.copy_(self.members.flat)
+        else:
+            for i in better:
+                for to, row_now in zip(
+                    self.members.rows(self.best, i), self.members.rows(self.members.flat, i), strict=True
+                ):
+                    to.copy_(row_now)
+        return rows
+
+    @torch.no_grad()
+    def _measure(self) -> dict[str, list[float]]:
+        """The loss and the metrics of each member over the validation windows."""
         assert self.valid is not None
-        self.network.eval()
-        size = max(self.training.batch_size, 256)
-        numbers = np.arange(len(self.valid))
-        parts = [numbers[start : start + size] for start in range(0, len(numbers), size)]
-        return sum(self._loss(self.valid, part).item() * len(part) for part in parts) / len(numbers)
+        t, count, size = self.training, len(self.members.numbers), max(self.training.batch_size, 256)
+        unit = getattr(self.valid, "unit", 1.0)
+        sums = {name: np.zeros(count) for name in ("loss", *t.metrics)}
+        weights = 0.0
+        for start in range(0, len(self.valid), size):
+            numbers = np.arange(start, min(start + size, len(self.valid)))
+            batch = each(
+                self.valid.batch(numbers).to(self.device), lambda x: x.unsqueeze(0).expand(count, *x.shape)
+            )
+            self.members.reset_state()
+            output, target = self.members.outputs(batch), batch.target
+            assert target is not None
+            sums["loss"] += len(numbers) * member_losses(
+                t.loss, output, target, batch.target_mask, t.levels
+            ).cpu().numpy().astype(float)  # fmt: skip
+            for name in t.metrics:
+                errors = METRICS[name](output, target).flatten(1).double()
+                if batch.target_mask is not None:
+                    counted = batch.target_mask.flatten(1)
+                    errors = torch.where(counted, errors, 0).sum(1) / counted.sum(1).clamp(min=1)
+                else:
+                    errors = errors.mean(1)
+                scale = {"mae": unit, "mse": unit**2}.get(name, 1.0)
+                sums[name] += len(numbers) * scale * errors.cpu().numpy()
+            weights += len(numbers)
+        return {f"valid_{name}": (total / weights).tolist() for name, total in sums.items()}
 
-    def _loss(self, windows: Windows, index: Any) -> torch.Tensor:
-        batch = windows.batch(index).to(self.device)
-        assert batch.target is not None
-        return masked_loss(self.training.loss, self.network(batch.past), batch.target, batch.target_mask)
+    def _drop_stopped(self) -> None:
+        """Let members go that have not become better for too long: they cost nothing any more."""
+        patience = self.training.patience
+        stay = [i for i, since in enumerate(self.since_best) if patience is None or since <= patience]
+        if len(stay) < len(self.since_best):
+            for i in set(range(len(self.since_best))) - set(stay):
+                self.done[self.members.numbers[i]] = self._result(i)
+            self._keep(stay)
 
-    def _weights(self) -> dict[str, torch.Tensor]:
-        return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+    def _result(self, i: int) -> dict[str, Tensor]:
+        restore = self.training.restore_best and math.isfinite(self.best_value[i])
+        return (
+            self.members.state_dict(i, self.best) | self.best_others[i]
+            if restore
+            else self.members.state_dict(i)
+        )
+
+    def _keep(self, index: Sequence[int]) -> None:
+        """Go on with these members."""
+        if not index:
+            self.members.numbers = []
+            return
+        cut = self.members.keep(index)
+        self.best, self.optimizer.kept = cut(self.best), [cut(kept) for kept in self.optimizer.kept]
+        for name in (
+            "sums", "shuffles", "shuffled", "best_others", "best_value", "since_best", "since_lower", "rates",
+        ):  # fmt: skip
+            values = getattr(self, name)
+            setattr(self, name, [values[i] for i in index])
+
+    def weights(self, number: int) -> dict[str, Tensor]:
+        """The state_dict of a member, as it is now."""
+        if number in self.done:
+            return self.done[number]
+        return self.members.state_dict(self.members.numbers.index(number))
+
+    def results(self) -> dict[int, dict[str, Tensor]]:
+        """The weights to end with, of each member."""
+        return self.done | {number: self._result(i) for i, number in enumerate(self.members.numbers)}
+
+    def _fingerprint(self) -> str:
+        """What a checkpoint must agree on with the training that goes on from it."""
+        shapes = {name: list(shape) for name, shape in self.members.shapes.items()}
+        first = self.train.batch(np.array([0, len(self.train) - 1])).past
+        numbers = zlib.crc32(first.cpu().contiguous().numpy().tobytes())
+        return repr((asdict(self.training), shapes, len(self.train), len(self.valid or ()), numbers))
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint: all that is needed to go on from this step."""
+        members = self.members
+        tensors = {"flat": members.flat, "best": self.best, "torch": torch.get_rng_state()}
+        tensors |= {f"kept.{i}": kept for i, kept in enumerate(self.optimizer.kept)}
+        tensors |= {f"generator.{i}": g.get_state() for i, g in enumerate(members.generators)}
+        tensors |= {f"other.{name}": t for name, t in members.others.items()}
+        tensors |= {
+            f"best.{i}.{name}": t for i, other in enumerate(self.best_others) for name, t in other.items()
+        }
+        tensors |= {f"done.{m}.{name}": t for m, weights in self.done.items() for name, t in weights.items()}
+        names = ("epoch", "step", "sums", "shuffled", "best_value", "since_best", "since_lower", "rates", "history",
+                 "timing")  # fmt: skip
+        facts = {name: getattr(self, name) for name in names}
+        facts |= {
+            "numbers": members.numbers,
+            "steps": self.optimizer.steps,
+            "product": self.optimizer.product,
+        }
+        facts |= {"failures": {str(m): text for m, text in self.failures.items()}}
+        save_checkpoint(
+            folder, {name: t.contiguous().cpu() for name, t in tensors.items()}, facts | {"of": self._fingerprint()}
+        )  # fmt: skip
+        self.last_checkpoint = time.monotonic()
+
+    def resume(self, folder: Path) -> None:
+        """Go on from the newest checkpoint, if there is one.
+
+        Raises:
+            RunFolderError: it belongs to other data, options or networks.
+        """
+        found = load_checkpoint(folder)
+        if found is None:
+            return
+        tensors, facts = found
+        if facts.pop("of") != self._fingerprint():
+            raise RunFolderError(
+                str(folder), "a checkpoint of this training", "one of other data, options or networks",
+                "Start anew without resume, or give what it was started with.",
+            )  # fmt: skip
+        best: dict[str, Tensor] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("done."):
+                _, number, path = name.split(".", 2)
+                self.done.setdefault(int(number), {})[path] = tensor
+            if name.startswith("best."):
+                best[name.removeprefix("best.")] = tensor
+        all_numbers, numbers = self.members.numbers, facts.pop("numbers")
+        self._keep([all_numbers.index(number) for number in numbers])
+        self.optimizer.steps, self.optimizer.product = facts.pop("steps"), facts.pop("product")
+        self.failures = {int(number): text for number, text in facts.pop("failures").items()}
+        for name, value in facts.items():
+            setattr(self, name, value)
+        self.best_others = [
+            {path.partition(".")[2]: t for path, t in best.items() if path.partition(".")[0] == str(i)}
+            for i in range(len(numbers))
+        ]
+        for shuffle, state in zip(self.shuffles, self.shuffled, strict=False):
+            shuffle.bit_generator.state = state
+        if numbers:
+            members = self.members
+            members.flat.copy_(tensors["flat"])
+            self.best.copy_(tensors["best"])
+            for i, kept in enumerate(self.optimizer.kept):
+                kept.copy_(tensors[f"kept.{i}"])
+            for i, generator in enumerate(members.generators):
+                generator.set_state(tensors[f"generator.{i}"])
+            for name, other in members.others.items():
+                other.copy_(tensors[f"other.{name}"])
+        torch.set_rng_state(tensors["torch"])
+
+
+def _pieces(batch: Batch, steps: int | None) -> Iterator[tuple[Batch, float]]:
+    """The pieces in time of a batch, and the share of its loss that each has.
+
+    Where there is a target at each step, each piece has its own; else the last piece has it, and those before
+    only carry the state.
+    """
+    length = batch.past.shape[2]
+    if steps is None or steps >= length:
+        yield batch, 1.0
+        return
+    assert batch.target is not None
+    each_step = batch.target.ndim > 2 and batch.target.shape[2] == length
+    for start in range(0, length, steps):
+        part = slice(start, start + steps)
+        piece = replace(
+            batch, past=batch.past[:, :, part], mask=None if batch.mask is None else batch.mask[:, :, part]
+        )
+        if each_step:
+            piece = replace(
+                piece, target=batch.target[:, :, part],
+                target_mask=None if batch.target_mask is None else batch.target_mask[:, :, part],
+            )  # fmt: skip
+        elif start + steps < length:
+            piece = replace(piece, target=None)
+        yield piece, (piece.past.shape[2] / length if each_step else float(start + steps >= length))

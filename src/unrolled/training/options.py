@@ -1,0 +1,130 @@
+"""How to train, and what training gave."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from unrolled.errors import OptionError
+from unrolled.training.objectives import LOSSES, METRICS
+
+__all__ = ["OPTIMIZERS", "SCHEDULES", "Training", "TrainingRun"]
+
+OPTIMIZERS = ("sgd", "adam", "adamw", "nadam", "rmsprop")
+SCHEDULES = ("constant", "cosine", "one-cycle", "plateau")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to train.
+
+    Attributes:
+        loss: "huber" (δ = 1), "mse", "mae", "pinball", "cross-entropy" or "binary-cross-entropy".
+        optimizer: "sgd" (with `momentum`), "adam", "adamw", "nadam" or "rmsprop", torch's, with its defaults.
+        learning_rate: the highest one, where a schedule changes it.
+        schedule: "constant"; "cosine", down to 0 (arXiv:1608.03983, one period); "one-cycle" (arXiv:1708.07120);
+            "plateau", a tenth after `plateau_patience` epochs without a better monitored value.
+        epochs: passes over the training windows, at most.
+        batch_size: windows in a step.
+        patience: epochs without a better monitored value after which a member stops; None for never.
+        restore_best: end with the weights of the best epoch, not of the last one.
+        clip_norm: each member's gradient is scaled down to this norm; None for never.
+        members: networks to train, each with its own seed.
+        seed: of the first member; member m has seed + m.
+        momentum: of "sgd".
+        nesterov: whether that momentum looks ahead.
+        weight_decay: of "adamw".
+        levels: the quantiles of the "pinball" loss, each in (0, 1).
+        metrics: of the validation windows, beside the loss: "mae", "mse" (in the data's units), "accuracy".
+        monitor: what decides which epoch is best: "valid_loss", or "valid_" and one of `metrics`. Without
+            validation windows, nothing does: the last epoch is the best.
+        plateau_patience: of the schedule "plateau", in epochs.
+        bptt_steps: steps after which a gradient through time is cut off, while the state is carried on; the
+            optimizer makes a step for each such piece, and memory grows with the piece, not with the sequence.
+            None for whole sequences. (Williams and Peng 1990.)
+
+    Raises:
+        OptionError: a value is out of its range.
+
+    >>> Training(epochs=0)
+    Traceback (most recent call last):
+    unrolled.errors.OptionError: Training: expected epochs of at least 1, got 0.
+    """
+
+    loss: str = "huber"
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    schedule: str = "constant"
+    epochs: int = 100
+    batch_size: int = 32
+    patience: int | None = None
+    restore_best: bool = True
+    clip_norm: float | None = 1.0
+    members: int = 1
+    seed: int = 0
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 0.01
+    levels: Sequence[float] = ()
+    metrics: Sequence[str] = ()
+    monitor: str = "valid_loss"
+    plateau_patience: int = 5
+    bptt_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("levels", "metrics"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        monitored = ("valid_loss", *(f"valid_{name}" for name in self.metrics))
+        chosen = [(name, getattr(self, name), among) for name, among in (
+            ("loss", tuple(LOSSES)), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("monitor", monitored),
+        )]  # fmt: skip
+        chosen += [("metrics", name, tuple(METRICS)) for name in self.metrics]
+        for name, value, among in chosen:
+            if value not in among:
+                raise OptionError("Training", f"{name} one of {', '.join(among)}", repr(value))
+        for name in ("epochs", "batch_size", "members", "plateau_patience", "bptt_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise OptionError("Training", f"{name} of at least 1", str(value))
+        for name, least in (("patience", 0), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise OptionError("Training", f"{name} of at least {least}", str(value))
+        for name in ("learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise OptionError("Training", f"a {name} above 0", str(value))
+        if not 0 <= self.momentum < 1:
+            raise OptionError("Training", "a momentum in [0, 1)", str(self.momentum))
+        if not 0 <= self.weight_decay < math.inf:
+            raise OptionError("Training", "a weight_decay of at least 0", str(self.weight_decay))
+        if not all(0 < level < 1 for level in self.levels) or (self.loss == "pinball") != bool(self.levels):
+            raise OptionError(
+                "Training", "levels in (0, 1) for the loss 'pinball', and none for others", repr(self.levels)
+            )
+
+    def falls(self) -> bool:
+        """Whether a better monitored value is a smaller one."""
+        return self.monitor != "valid_accuracy"
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What training gave.
+
+    Attributes:
+        members: the trained networks, each with its best weights, in eval mode; without those that failed.
+        history: a row for each epoch and member: member, epoch (from 1), learning_rate, loss, valid_loss and the
+            other metrics (valid_loss is None without validation windows), best.
+        timing: a row for each epoch: epoch, seconds, steps.
+        interrupted: whether it was stopped by hand.
+        failures: for each member whose loss was no number any more, what happened to it.
+    """
+
+    members: list[nn.Module]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    timing: list[dict[str, Any]] = field(default_factory=list)
+    interrupted: bool = False
+    failures: dict[int, str] = field(default_factory=dict)

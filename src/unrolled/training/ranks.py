@@ -1,0 +1,61 @@
+"""Several processes that train together (`torchrun`): members spread over them, or one member's batches shared."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from unrolled.data.windows import Batch
+
+__all__ = ["add_up", "collect", "members", "share"]
+
+
+def _joined() -> bool:
+    """Whether there are several processes; where torchrun has started this one, they are joined first."""
+    if not distributed.is_available():
+        return False
+    if not distributed.is_initialized() and distributed.is_torchelastic_launched():
+        distributed.init_process_group("gloo")
+    return distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def members(count: int) -> list[int]:
+    """The members that this process trains.
+
+    >>> members(3)
+    [0, 1, 2]
+    """
+    if count == 1 or not _joined():
+        return list(range(count))
+    return list(range(distributed.get_rank(), count, distributed.get_world_size()))
+
+
+def share(index: Any) -> Any:
+    """This process' part of the numbers of a batch, (members, batch)."""
+    if not _joined():
+        return index
+    return index[:, distributed.get_rank() :: distributed.get_world_size()]
+
+
+def add_up(losses: Tensor, gradient: Tensor, batch: Batch) -> Tensor:
+    """Make the loss and the gradient those of all processes' parts together; return the loss."""
+    assert batch.target is not None
+    counted = batch.target.numel() if batch.target_mask is None else int(batch.target_mask.sum())
+    total = torch.cat([gradient * counted, losses * counted, losses.new_tensor([float(counted)])])
+    distributed.all_reduce(total)
+    weight = total[-1].clamp(min=1)
+    gradient.copy_(total[: len(gradient)] / weight)
+    return total[len(gradient) : -1] / weight
+
+
+def collect(
+    results: dict[int, dict[str, Tensor]], history: list[dict[str, Any]], failures: dict[int, str]
+) -> tuple[dict[int, dict[str, Tensor]], list[dict[str, Any]], dict[int, str]]:
+    """What all processes have trained, the same in each of them."""
+    if not _joined():
+        return results, history, failures
+    parts: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(parts, (results, history, failures))
+    weights = {m: tensors for found, _, _ in parts for m, tensors in found.items()}
+    rows = {(row["epoch"], row["member"]): row for _, found, _ in parts for row in found}
+    return weights, [rows[key] for key in sorted(rows)], {m: text for *_, f in parts for m, text in f.items()}
