@@ -1,6 +1,8 @@
 // What Python sees of the kernels: sizes and tensors in, nothing out. Nothing is known of tensors but where their
 // numbers begin; types, shapes and devices are checked in Python.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/array.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -8,7 +10,9 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "optimizers.h"
 #include "recurrence.h"
+#include "stack.h"
 
 #define DECLARE(name) \
   namespace name { \
@@ -145,6 +149,26 @@ Call unpack(nb::tuple sizes, nb::tuple x_strides, nb::tuple mask_strides, nb::tu
 
 const Kernels& kernels(bool wide) { return wide ? *chosen.kernels64 : *chosen.kernels32; }
 
+using unrolled::Dense;
+using unrolled::Stack;
+
+void* pointer(int64_t at) { return reinterpret_cast<void*>(at); }
+
+// A recurrent layer: sizes and strides as for forward and backward, the memory of both.
+void add_recurrence(Stack& stack, nb::tuple sizes, nb::tuple x_strides, nb::tuple inputs, nb::tuple outputs,
+                    nb::tuple gradients) {
+  const nb::tuple none = nb::make_tuple(0, 0, 0);
+  stack.layers.push_back({true, unpack(sizes, x_strides, none, inputs, outputs, stack.wide, false),
+                          unpack(sizes, x_strides, none, inputs, gradients, stack.wide, true), {}});
+}
+// A dense layer: its six sizes, and the addresses of x, weight, bias, y, dy, dx, dweight, dbias.
+void add_dense(Stack& stack, std::array<int64_t, 6> n, std::array<int64_t, 8> at) {
+  Stack::Layer layer{};
+  layer.dense = {n[0], n[1], n[2], n[3], n[4], n[5], pointer(at[0]), pointer(at[1]), pointer(at[2]), pointer(at[3]),
+                 pointer(at[4]), pointer(at[5]), pointer(at[6]), pointer(at[7])};
+  stack.layers.push_back(layer);
+}
+
 template <class T> bool has_nan(const T* x, int64_t n) {
   bool found = false;
   for (int64_t i = 0; i < n; ++i) found |= x[i] != x[i];
@@ -165,6 +189,35 @@ NB_MODULE(_native, m) {
   });
   m.def("vector_bytes", [] { return kernels(false).bytes; });
   nb::exception<NotContiguous>(m, "NotContiguous");
+  nb::class_<Stack>(m, "Stack")
+      .def("__init__", [](Stack* s, bool wide) { new (s) Stack{{}, {}, {}, wide}; })
+      .def("add_recurrence", &add_recurrence)
+      .def("add_dense", &add_dense)
+      .def("set_loss",
+           [](Stack& s, std::array<int64_t, 4> n, std::array<int64_t, 3> at) {
+             s.loss = {n[0], n[1], n[2], n[3], pointer(at[0]), nullptr, nullptr, static_cast<double*>(pointer(at[1])),
+                       pointer(at[2]), nullptr};
+           })
+      .def("add_slopes", [](Stack& s, int64_t at, int64_t size) { s.slopes.push_back({pointer(at), size}); })
+      .def("step", [](Stack& s, int64_t x, int64_t target, int64_t counted, int64_t threads) {
+        Stack::Layer& first = s.layers.front();
+        first.forward.x = first.backward.x = first.dense.x = pointer(x);
+        s.loss.target = pointer(target), s.loss.counted = static_cast<uint8_t*>(pointer(counted));
+        for (Stack::Layer& layer : s.layers) layer.forward.threads = layer.backward.threads = layer.dense.threads = threads;
+        std::vector<double> losses(s.loss.M), norms(s.loss.M);
+        s.loss.losses = losses.data();
+        {
+          nb::gil_scoped_release free;
+          unrolled::step(s, kernels(s.wide), norms.data());
+        }
+        return std::make_pair(losses, norms);
+      });
+  m.def("update", [](std::array<int64_t, 4> n, std::array<int64_t, 4> at, std::array<double, 6> x, bool wide) {
+    const unrolled::Update u{n[0], n[1], n[2], n[3], pointer(at[0]), pointer(at[1]), pointer(at[2]), pointer(at[3]),
+                             x[0], x[1], x[2], x[3], x[4], x[5]};
+    nb::gil_scoped_release free;
+    return wide ? unrolled::update<double>(u) : unrolled::update<float>(u);
+  });
   m.def("forward", [](nb::tuple sizes, nb::tuple x, nb::tuple mask, nb::tuple inputs, nb::tuple rest, bool wide) {
     const Call call = unpack(sizes, x, mask, inputs, rest, wide, false);
     nb::gil_scoped_release free;

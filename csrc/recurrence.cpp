@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "cells.h"
+#include "dense.h"
 #include "plan.h"
 #include "product.h"
 #include "staged.h"
@@ -446,7 +447,7 @@ template <class T> void evaluate(int64_t function, const void* x, void* y, int64
 }
 
 extern const Kernels kernels32, kernels64;
-const Kernels kernels32 = {UNROLLED_BYTES, forward<float>, backward<float>, evaluate<float>};
-const Kernels kernels64 = {UNROLLED_BYTES, forward<double>, backward<double>, evaluate<double>};
+const Kernels kernels32 = {UNROLLED_BYTES, forward<float>, backward<float>, dense<float>, evaluate<float>};
+const Kernels kernels64 = {UNROLLED_BYTES, forward<double>, backward<double>, dense<double>, evaluate<double>};
 
 }    // namespace UNROLLED_NAMESPACE

@@ -39,11 +39,21 @@ struct Call {
   void *dweight_ih, *dweight_hh, *dbias, *dbias_hh, *dnorm_weight, *dnorm_bias;    // as the weights, or null
 };
 
+// A dense layer, y = φ(x Wᵀ + b), of M members and so many rows each. Contiguous arrays; null where not wanted.
+struct Dense {
+  int64_t M, rows, in, out, activation, threads;
+  const void *x, *weight, *bias;    // (M, rows, in), (M, out, in), (M, out) or null
+  void* y;    // (M, rows, out)
+  const void* dy;    // as y
+  void *dx, *dweight, *dbias;    // as x (or null), as the weight and the bias
+};
+
 // Of one instruction set and one type each: the functions that recurrence.cpp is compiled to.
 struct Kernels {
   int64_t bytes;    // of a vector
   void (*forward)(const Call&);
   void (*backward)(const Call&);
+  void (*dense)(const Dense&, bool back);
   void (*evaluate)(int64_t function, const void* x, void* y, int64_t n);    // 0 exp, 1 sigmoid, 2 tanh: for tests
 };
 

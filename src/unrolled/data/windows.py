@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,8 +95,7 @@ class Windows:
     @property
     def inputs(self) -> NDArray[np.float32]:
         """The inputs of all windows, (windows, length, features); a copy."""
-        view = make_windows(self.values, self.length)
-        return view[self.origins - (self.length - 1)]
+        return self._view[self.origins - (self.length - 1)]
 
     @property
     def targets(self) -> NDArray[np.float32]:
@@ -108,12 +108,12 @@ class Windows:
         return self.observed[self._ahead(self.origins)]
 
     def batch(self, index: NDArray[np.int64]) -> Batch:
-        """Return the windows of the given numbers as tensors."""
+        """Return the windows of the given numbers as tensors, in the shape of `index`."""
         import torch
 
         origins = self.origins[index]
         ahead = self._ahead(origins)
-        past = make_windows(self.values, self.length)[origins - (self.length - 1)]
+        past = self._view[origins - (self.length - 1)]
         counted = self.observed[ahead]
         return Batch(
             past=torch.from_numpy(past),
@@ -122,7 +122,11 @@ class Windows:
         )
 
     def _ahead(self, origins: NDArray[np.int64]) -> NDArray[np.int64]:
-        return origins[:, None] + np.arange(1, self.horizon + 1)
+        return origins[..., None] + np.arange(1, self.horizon + 1)
+
+    @cached_property
+    def _view(self) -> NDArray[np.float32]:
+        return make_windows(self.values, self.length)
 
 
 @dataclass(frozen=True)
@@ -159,16 +163,19 @@ class Samples:
         return len(self.past)
 
     def batch(self, index: NDArray[np.int64]) -> Batch:
-        """Return the sequences of the given numbers as tensors: float32, int64 or bool."""
-        arrays = (self.past, None, None, self.mask, self.target, self.target_mask)
-        return Batch(*(None if array is None else _tensor(array[index]) for array in arrays))  # type: ignore[arg-type]
+        """Return the sequences of the given numbers as tensors, in the shape of `index`: float32, int64 or bool."""
+        mask = None if self.mask is None else _tensor(self.mask[index])
+        counted = None if self.target_mask is None else _tensor(self.target_mask[index])
+        return Batch(_tensor(self.past[index]), None, None, mask, _tensor(self.target[index]), counted)
 
 
 def _tensor(array: NDArray[Any]) -> "torch.Tensor":
     import torch
 
-    kinds = {"f": np.float32, "i": np.int64, "u": np.int64}
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=kinds.get(array.dtype.kind)))
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=_KINDS.get(array.dtype.kind)))
+
+
+_KINDS = {"f": np.float32, "i": np.int64, "u": np.int64}
 
 
 def make_windows(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import OptionError, ShapeError
+from unrolled.kernels.recurrence import Recurrence
 
 try:
     from unrolled.kernels import _native  # type: ignore[attr-defined]
@@ -27,9 +28,12 @@ __all__ = [
     "forward",
     "has_nan",
     "instruction_set",
+    "new_stack",
+    "options",
     "saved_size",
     "set_num_threads",
     "threads",
+    "update",
 ]
 
 AVAILABLE = _native is not None
@@ -111,6 +115,36 @@ class Options(NamedTuple):
     activation: int
     reverse: bool
     last_only: bool
+
+
+def options(r: Recurrence) -> Options:
+    """The options of a recurrence, in numbers."""
+    before = r.cell == "gru" and not r.reset_after
+    return Options(
+        CELLS["gru, reset before" if before else r.cell], ACTIVATIONS[r.activation], r.reverse, r.last_only
+    )
+
+
+def new_stack(wide: bool) -> Any:
+    """A stack of layers of which one call computes the gradients (csrc/stack.h); in float64 if `wide`."""
+    return _native.Stack(wide)
+
+
+def update(numbers: tuple[int, int, bool], tensors: Sequence[Tensor], scales: tuple[float, ...]) -> float:
+    """Make a step of an optimizer (csrc/optimizers.h) on contiguous tensors; return NAdam's product of momenta.
+
+    Args:
+        numbers: which rule, how many steps were made, whether momentum looks ahead.
+        tensors: parameters, their gradients, and the one or two that the rule keeps.
+        scales: learning rate, momentum, β₂, ε, weight decay, product.
+    """
+    p = tensors[0]
+    rule, steps, nesterov = numbers
+    addresses = [t.data_ptr() for t in tensors]
+    found: float = _native.update(
+        (rule, p.numel(), steps, nesterov), (*addresses, 0)[:4], scales, p.dtype is torch.float64
+    )
+    return found
 
 
 def forward(

@@ -24,13 +24,7 @@ NO_GRADIENTS = (None,) * (INPUTS - DIFFERENTIABLE + len(Options._fields))
 
 def run(r: Recurrence) -> tuple[Tensor, tuple[Tensor, ...]]:
     """As `reference.run`."""
-    before = r.cell == "gru" and not r.reset_after
-    options = Options(
-        native.CELLS["gru, reset before" if before else r.cell],
-        native.ACTIVATIONS[r.activation],
-        r.reverse,
-        r.last_only,
-    )
+    options = native.options(r)
     h0, c0 = (r.state[0], r.state[1] if r.cell == "lstm" else None) if r.state else (None, None)
     arguments = Arguments(
         r.x,

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, cast
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 

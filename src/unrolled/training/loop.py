@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unrolled.data.windows import Batch, Samples, SequenceBatches
+from unrolled.data.windows import Batch, Samples, SequenceBatches, Windows
 from unrolled.errors import InputError, OptionError, RunFolderError, TrainingError
 from unrolled.training import ranks
 from unrolled.training.checkpoint import load_checkpoint, save_checkpoint
@@ -314,11 +315,10 @@ class _Course:
             if piece.target is None:
                 members.advance(piece)
                 continue
-            losses = members.step(piece)
+            values, norms = members.step(piece)
             if len(mine[0]) != len(index[0]):
-                losses = ranks.add_up(losses, members.gradient, piece)
-            norms = self._clip()
-            values = losses.tolist()
+                values, norms = ranks.add_up(values, members.gradient, piece), members.norms()
+            self._clip(norms)
             bad = [i for i, (v, n) in enumerate(zip(values, norms, strict=True)) if not math.isfinite(v + n)]
             for i, value in enumerate(values):
                 self.sums[i] += value * share * len(index[0])
@@ -335,33 +335,29 @@ class _Course:
                 self._keep(good)
                 if not good:
                     break
-                batch = each(batch, lambda tensor, good=good: tensor[good])
+                batch = each(batch, itemgetter(good))
                 pieces = list(_pieces(batch, t.bptt_steps))
             self._update(momentum)
         return order
 
     def _gather(self, index: Any) -> Batch:
         """The batch of each member's numbers, (members, batch, …)."""
-        count, size = index.shape
-        batch = self.train.batch(index.reshape(-1)).to(self.device)
-        return each(batch, lambda tensor: tensor.unflatten(0, (count, size)))
-
-    def _clip(self) -> list[float]:
-        """Scale each member's gradient down to the norm allowed; return the norms as they were."""
-        members, most = self.members, self.training.clip_norm
-        if len(members.numbers) == 1:
-            norms = [torch.linalg.vector_norm(members.gradient).item()]
+        if isinstance(self.train, Samples | Windows):
+            batch = self.train.batch(index)
         else:
-            squares = [g.flatten(1).square().sum(1) for g in members.views(members.gradient).values()]
-            norms = torch.stack(squares).sum(0).sqrt().tolist()
-        if most is not None and any(most < norm < math.inf for norm in norms):
-            scales = [min(1.0, most / (norm + 1e-6)) for norm in norms]
-            if len(scales) == 1:
-                members.gradient.mul_(scales[0])
-            else:
-                for view in members.views(members.gradient).values():
-                    view.mul_(view.new_tensor(scales).view(-1, *[1] * (view.ndim - 1)))
-        return norms
+            batch = each(self.train.batch(index.reshape(-1)), lambda tensor: tensor.unflatten(0, index.shape))
+        return batch if self.device.type == "cpu" else batch.to(self.device)
+
+    def _clip(self, norms: list[float]) -> None:
+        """Scale each member's gradient down to the norm allowed."""
+        most = self.training.clip_norm
+        if most is None or not any(most < norm < math.inf for norm in norms):
+            return
+        scales = torch.tensor(
+            [min(1.0, most / (norm + 1e-6)) for norm in norms], dtype=self.members.flat.dtype
+        )
+        for view in self.members.views(self.members.gradient).values():
+            view.mul_(scales.to(self.device).view(-1, *[1] * (view.ndim - 1)))
 
     @torch.no_grad()
     def _update(self, momentum: float) -> None:
@@ -398,7 +394,7 @@ class _Course:
         measured = self._measure() if self.valid is not None and len(self.valid) else None
         rows, better = [], []
         for i, number in enumerate(self.members.numbers):
-            found = {"valid_loss": None} | {f"valid_{name}": None for name in t.metrics}
+            found: dict[str, Any] = {"valid_loss": None} | {f"valid_{name}": None for name in t.metrics}
             if measured is not None:
                 found = {name: values[i] for name, values in measured.items()}
             value = found[t.monitor]

@@ -11,7 +11,7 @@ A module that vmap cannot take is trained one member after another: `fit` sees t
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from unrolled.errors import OptionError
 from unrolled.nn import Bidirectional, Conv1D, Dense, Dropout, convolution
 from unrolled.nn.dropout import drawing_from
 from unrolled.nn.recurrent import GRU, LSTM, OverTime, SimpleRNN
+from unrolled.training.direct import Direct, direct_layers
 from unrolled.training.objectives import member_losses
 from unrolled.training.options import Training
 
@@ -34,6 +35,9 @@ STACKABLE = (
     nn.Tanh, nn.ReLU, nn.Sigmoid, nn.GELU, nn.SiLU, convolution.MaxPooling1D, convolution.AveragePooling1D,
     convolution.GlobalMaxPooling1D, convolution.GlobalAveragePooling1D,
 )  # fmt: skip
+
+
+NAMES = tuple(field.name for field in fields(Batch))
 
 
 def takes_members(network: nn.Module) -> bool:
@@ -67,7 +71,8 @@ class Members:
         flat: all parameters that are trained, one parameter of all members after the other.
         gradient: of the sum of the members' losses, laid out like `flat`.
         generators: for each member, where its masks of dropout come from.
-        way: "direct", "stacked", "vmap" or "plain" (a single module as it is).
+        way: "stacked", "vmap" or "plain" (a single module as it is).
+        layers: of a plain stack, which needs no autograd; else None.
     """
 
     def __init__(self, networks: Sequence[nn.Module], numbers: Sequence[int], training: Training):
@@ -122,6 +127,9 @@ class Members:
                 _put(self.module, name, tensor)
         if self.training.bptt_steps is not None:
             self._carry_state()
+        whole = self.way == "stacked" and not self.others and self.device.type == "cpu"
+        self.layers = direct_layers(self.module, self.flat.dtype) if whole else None
+        self.direct: dict[Any, Direct] = {}
 
     def _carry_state(self) -> None:
         layers = [m for m in self.module.modules() if isinstance(m, OverTime)]
@@ -186,14 +194,34 @@ class Members:
             if isinstance(layer, OverTime):
                 layer.reset_state()
 
-    def step(self, batch: Batch) -> Tensor:
-        """Compute the members' losses, (members,), and fill `gradient`. Tensors of the batch have members first."""
-        self.module.train()
+    def step(self, batch: Batch) -> tuple[list[float], list[float]]:
+        """Fill `gradient`; return each member's loss, and the norm of its gradient. The batch has members first."""
+        if not self.module.training:
+            self.module.train()
+        direct = self._direct_for(batch)
+        if direct is not None:
+            return direct.step(batch)
         self.gradient.zero_()
         with torch.enable_grad():
             losses = self._losses(batch)
             losses.sum().backward()
-        return losses.detach()
+        return losses.tolist(), self.norms()
+
+    def norms(self) -> list[float]:
+        """The norm of each member's gradient."""
+        squares = [g.flatten(1).square().sum(1) for g in self.views(self.gradient).values()]
+        found: list[float] = torch.stack(squares).sum(0).sqrt().tolist()
+        return found
+
+    def _direct_for(self, batch: Batch) -> Direct | None:
+        """The way without autograd, where the network and the batch allow it."""
+        if self.layers is None or batch.mask is not None or batch.target is None or batch.past.ndim != 4:
+            return None
+        shapes = (batch.past.shape, batch.target.shape)
+        if shapes not in self.direct:
+            weights = (self.views(self.flat), self.views(self.gradient))
+            self.direct[shapes] = Direct(self.layers, *weights, self.generators, batch, self.training)
+        return self.direct[shapes]
 
     @torch.no_grad()
     def advance(self, batch: Batch) -> None:
@@ -236,8 +264,9 @@ class Members:
 
 def each(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
     """A batch with each of its tensors changed."""
-    given = {f.name: getattr(batch, f.name) for f in fields(Batch)}
-    return replace(batch, **{name: None if t is None else function(t) for name, t in given.items()})
+    return Batch(
+        *(None if t is None else function(t) for t in (getattr(batch, name) for name in NAMES))  # type: ignore[arg-type]
+    )
 
 
 def _put(module: nn.Module, path: str, tensor: Tensor) -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from unrolled.errors import ShapeError
 
-__all__ = ["LOSSES", "METRICS", "Loss", "masked_loss", "member_losses", "slopes"]
+__all__ = ["LOSSES", "METRICS", "Loss", "check_shapes", "masked_loss", "member_losses", "slopes"]
 
 
 class Loss(NamedTuple):
@@ -89,7 +89,7 @@ def member_losses(
     [1.0, 1.0]
     """
     loss = LOSSES[name]
-    _check_shapes(name, output, target, levels)
+    check_shapes(name, output, target, levels)
     scale = output.new_tensor(levels)
     axes = tuple(range(1, target.ndim))
     if counted is None:
@@ -127,7 +127,8 @@ def masked_loss(name: str, output: Tensor, target: Tensor, counted: Tensor | Non
     return member_losses(name, output[None], target[None], counted)[0]
 
 
-def _check_shapes(name: str, output: Tensor, target: Tensor, levels: Sequence[float]) -> None:
+def check_shapes(name: str, output: Tensor, target: Tensor, levels: Sequence[float]) -> None:
+    """Outputs and targets, members first, fit together for this loss; else a `ShapeError`."""
     shape, expected = tuple(output.shape), tuple(target.shape)
     if not LOSSES[name].classes and shape != expected:
         raise ShapeError(

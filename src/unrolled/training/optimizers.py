@@ -1,11 +1,14 @@
 """Optimizers that act on the parameters of all members at once, and the course of their learning rate.
 
-The rules are torch's, called as functions: what they keep between steps is flat like the parameters, so that
-members can leave the stack, and each can have a learning rate of its own.
+The rules are torch's: what they keep between steps is flat like the parameters, so that members can leave the stack,
+and each can have a learning rate of its own. On the CPU our C++ makes the step (csrc/optimizers.cpp): torch's fused
+kernels round the last numbers of a tensor otherwise, so that a member of a stack would not be one alone, and its other
+ones take longer than a small network's backward.
 """
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +18,8 @@ from torch.optim.nadam import nadam
 from torch.optim.rmsprop import rmsprop
 from torch.optim.sgd import sgd
 
-from unrolled.training.options import Training
+from unrolled.kernels import native
+from unrolled.training.options import OPTIMIZERS, Training
 
 __all__ = ["Optimizer", "rate_and_momentum"]
 
@@ -63,29 +67,35 @@ class Optimizer:
 
     def step(self, parts: Sequence[tuple[Tensor, Tensor, Sequence[Tensor], float]], momentum: float) -> None:
         """Make a step: of each part its parameters, gradients, what is kept of it, and its learning rate."""
-        product = torch.tensor(self.product)
+        product = self.product
         for parameters, gradient, kept, rate in parts:
-            product = torch.tensor(self.product)
-            self._rule([parameters], [gradient], [[k] for k in kept], rate, momentum, product)
+            self.product = self._rule(parameters, gradient, kept, rate, momentum, product)
         self.steps += 1
-        self.product = product.item()
 
     def _rule(
-        self, p: list[Tensor], g: list[Tensor], kept: list[list[Tensor]], rate: float, momentum: float, product: Tensor
-    ) -> None:  # fmt: skip
-        t, count = self.training, [torch.tensor(float(self.steps))]
-        name = t.optimizer
-        fused = p[0].device.type in ("cpu", "cuda")
+        self, p: Tensor, g: Tensor, kept: Sequence[Tensor], rate: float, momentum: float, product: float
+    ) -> float:
+        t, name = self.training, self.training.optimizer
+        if native.AVAILABLE and p.device.type == "cpu":
+            numbers = (OPTIMIZERS.index(name), self.steps, t.nesterov)
+            scales = (rate, momentum, BETA2, EPSILON, t.weight_decay if name == "adamw" else 0.0, product)
+            return native.update(numbers, (p, g, *kept), scales)
+        lists, count = [[k] for k in kept], [torch.tensor(float(self.steps))]
+        twice: Any = {"beta1": momentum, "beta2": BETA2, "lr": rate, "eps": EPSILON}
         if name == "sgd":
-            sgd(p, g, kept[0], weight_decay=0.0, momentum=momentum, lr=rate, dampening=0.0,
-                nesterov=t.nesterov and momentum > 0, maximize=False, fused=fused)  # fmt: skip
+            sgd([p], [g], lists[0], weight_decay=0.0, momentum=momentum, lr=rate, dampening=0.0,  # type: ignore[arg-type]
+                nesterov=t.nesterov and momentum > 0, maximize=False)  # fmt: skip
         elif name == "rmsprop":
-            rmsprop(p, g, kept[0], [], [], count, lr=rate, alpha=0.99, eps=EPSILON, weight_decay=0.0, momentum=0.0,
+            rmsprop([p], [g], lists[0], [], [], count, lr=rate, alpha=0.99, eps=EPSILON, weight_decay=0.0, momentum=0.0,
                     centered=False)  # fmt: skip
         elif name == "nadam":
-            nadam(p, g, *kept, [product], count, beta1=momentum, beta2=BETA2, lr=rate, weight_decay=0.0,
-                  momentum_decay=4e-3, eps=EPSILON)  # fmt: skip
+            momenta = [torch.tensor(product, dtype=torch.float64)]
+            nadam(
+                [p], [g], lists[0], lists[1], momenta, count, weight_decay=0.0, momentum_decay=4e-3, **twice
+            )
+            return momenta[0].item()
         else:
-            rule, decay = (adamw, t.weight_decay) if name == "adamw" else (adam, 0.0)
-            rule(p, g, *kept, [], count, amsgrad=False, beta1=momentum, beta2=BETA2, lr=rate, weight_decay=decay,
-                 eps=EPSILON, maximize=False, fused=fused)  # fmt: skip
+            rule: Any = adamw if name == "adamw" else adam
+            decay = t.weight_decay if name == "adamw" else 0.0
+            rule([p], [g], *lists, [], count, amsgrad=False, maximize=False, weight_decay=decay, **twice)
+        return product

@@ -12,6 +12,7 @@ from unrolled.training.objectives import LOSSES, METRICS
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "Training", "TrainingRun"]
 
+# in the order of csrc/optimizers.h
 OPTIMIZERS = ("sgd", "adam", "adamw", "nadam", "rmsprop")
 SCHEDULES = ("constant", "cosine", "one-cycle", "plateau")
 

@@ -37,15 +37,17 @@ def share(index: Any) -> Any:
     return index[:, distributed.get_rank() :: distributed.get_world_size()]
 
 
-def add_up(losses: Tensor, gradient: Tensor, batch: Batch) -> Tensor:
+def add_up(losses: list[float], gradient: Tensor, batch: Batch) -> list[float]:
     """Make the loss and the gradient those of all processes' parts together; return the loss."""
     assert batch.target is not None
     counted = batch.target.numel() if batch.target_mask is None else int(batch.target_mask.sum())
-    total = torch.cat([gradient * counted, losses * counted, losses.new_tensor([float(counted)])])
+    sums = gradient.new_tensor([*(loss * counted for loss in losses), counted])
+    total = torch.cat([gradient * counted, sums])
     distributed.all_reduce(total)
     weight = total[-1].clamp(min=1)
     gradient.copy_(total[: len(gradient)] / weight)
-    return total[len(gradient) : -1] / weight
+    found: list[float] = (total[len(gradient) : -1] / weight).tolist()
+    return found
 
 
 def collect(

@@ -1,0 +1,140 @@
+"""The gradients of a plain stack of our layers without autograd: one call of C++ for all members (csrc/stack.cpp).
+
+Around a small network, autograd and a module's calls cost more than its kernels. What a stack needs for batches of
+one shape is laid out once, and then only filled: outputs, what is saved, and slopes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.data.windows import Batch
+from unrolled.errors import ShapeError
+from unrolled.kernels import native
+from unrolled.nn import Dense
+from unrolled.nn.recurrent import GRU, LSTM, SimpleRNN
+from unrolled.training.objectives import LOSSES, check_shapes
+from unrolled.training.options import Training
+
+__all__ = ["Direct", "direct_layers"]
+
+RECURRENT = (SimpleRNN, LSTM, GRU)
+LOSS_NUMBERS = {name: number for number, name in enumerate(LOSSES)}
+
+
+def direct_layers(network: nn.Module, dtype: torch.dtype) -> dict[str, nn.Module] | None:
+    """The layers of a stack that can go without autograd, by their paths; None where it cannot.
+
+    >>> list(direct_layers(nn.Sequential(LSTM(3, 4), Dense(4, 1)), torch.float32) or "built without kernels")[:1]
+    ['0.']
+    """
+    if not native.AVAILABLE or dtype not in (torch.float32, torch.float64):
+        return None
+    children = network.named_children() if type(network) is nn.Sequential else [("", network)]
+    layers = {f"{name}." if name else "": layer for name, layer in children if type(layer) is not nn.Identity}
+    if not layers or not all(map(_is_direct, layers.values())):
+        return None
+    return layers
+
+
+def _is_direct(layer: Any) -> bool:
+    if type(layer) is Dense:
+        return True
+    return (
+        type(layer) in RECURRENT
+        and not (layer.stateful or layer.return_state or layer.dropout)
+        and layer.implementation in (None, "native")
+        and not (layer._forward_hooks or layer._forward_pre_hooks)
+    )
+
+
+class Direct:
+    """A stack for batches of one shape."""
+
+    def __init__(
+        self,
+        layers: Mapping[str, Any],
+        weights: Mapping[str, Tensor],
+        slopes: Mapping[str, Tensor],
+        generators: Sequence[torch.Generator],
+        batch: Batch,
+        training: Training,
+    ):
+        assert batch.target is not None
+        self.training, self.generators = training, generators
+        self.weights, self.slopes = weights, slopes
+        self.kept: list[Any] = []  # what C++ knows by its address
+        self.dropped: list[tuple[Tensor, float]] = []
+        first = next(iter(weights.values()))
+        self.dtype = first.dtype
+        self.stack = native.new_stack(first.dtype is torch.float64)
+        y, dy = torch.empty(batch.past.shape, dtype=first.dtype), None
+        for path, layer in layers.items():
+            add = self._add_dense if type(layer) is Dense else self._add_recurrence
+            y, dy = add(path, layer, y, dy)
+        assert dy is not None
+        check_shapes(training.loss, y, batch.target, training.levels)
+        levels = torch.tensor(training.levels, dtype=torch.float64)
+        outputs = batch.target[0].numel()
+        sizes = (LOSS_NUMBERS[training.loss], len(y), outputs, y[0].numel() // max(outputs, 1))
+        self.stack.set_loss(sizes, self._addresses(y, levels, dy))
+        for slope in slopes.values():
+            self.stack.add_slopes(slope.data_ptr(), slope[0].numel())
+
+    def step(self, batch: Batch) -> tuple[list[float], list[float]]:
+        """Compute the gradients, into the slopes; return each member's loss, and the norm of its gradient."""
+        for mask, rate in self.dropped:
+            for part, generator in zip(mask, self.generators, strict=True):
+                part.bernoulli_(1 - rate, generator=generator)
+            mask.div_(1 - rate)
+        assert batch.target is not None
+        dtype = torch.int64 if self.training.loss == "cross-entropy" else self.dtype
+        past, target = batch.past.to(self.dtype).contiguous(), batch.target.to(dtype).contiguous()
+        counted = None if batch.target_mask is None else batch.target_mask.contiguous()
+        at = 0 if counted is None else counted.data_ptr()
+        try:
+            found: tuple[list[float], list[float]] = self.stack.step(
+                past.data_ptr(), target.data_ptr(), at, native.threads()
+            )
+        except IndexError as error:
+            classes = "classes from 0 to one less than the network's outputs"
+            raise ShapeError("fit", classes, "another", "Widen the network's last layer.") from error
+        return found
+
+    def _addresses(self, *tensors: Tensor | None) -> tuple[int, ...]:
+        self.kept += tensors
+        return tuple(0 if t is None else t.data_ptr() for t in tensors)
+
+    def _add_recurrence(self, path: str, layer: Any, x: Tensor, dx: Tensor | None) -> tuple[Tensor, Tensor]:
+        r = layer.as_recurrence(x, (), reverse=layer.go_backwards, last_only=not layer.return_sequences)
+        options = native.options(r)
+        mask = None
+        if layer.recurrent_dropout:
+            mask = torch.empty((*x.shape[:2], layer.units), dtype=x.dtype)
+            self.dropped.append((mask, layer.recurrent_dropout))
+        names = ("weight_ih", "weight_hh", "bias", "bias_hh", "norm_weight", "norm_bias")
+        w_ih, w_hh, bias, bias_hh, gain, shift = (self.weights.get(path + name) for name in names)
+        arguments = native.Arguments(x, w_ih, w_hh, bias, bias_hh, None, None, gain, shift, None, mask)  # type: ignore[arg-type]
+        shape = (*x.shape[:-2], layer.units)
+        y = torch.empty((*x.shape[:-1], layer.units) if layer.return_sequences else shape, dtype=x.dtype)
+        h, c, dy = torch.empty(shape, dtype=x.dtype), torch.empty(shape, dtype=x.dtype), torch.empty_like(y)
+        saved = torch.empty(native.saved_size(arguments, options), dtype=x.dtype)
+        sizes = (*options[:2], *x.shape, layer.units, *options[2:], native.threads())
+        outputs = (y, h, c if r.cell == "lstm" else None, saved, saved.numel())
+        into = [self.slopes.get(path + name) for name in names]
+        gradients = (saved, dy, None, None, dx, None, None, *into, saved.numel())
+        self.kept += [x, arguments, outputs, gradients]
+        self.stack.add_recurrence(sizes, x.stride()[:3], arguments, outputs, gradients)
+        return y, dy
+
+    def _add_dense(self, path: str, layer: Dense, x: Tensor, dx: Tensor | None) -> tuple[Tensor, Tensor]:
+        y = torch.empty((*x.shape[:-1], layer.units), dtype=x.dtype)
+        dy = torch.empty_like(y)
+        sizes = (len(x), x[0].numel() // x.shape[-1], x.shape[-1], layer.units,
+                 native.ACTIVATIONS[layer.activation or "linear"], native.threads())  # fmt: skip
+        weights = (self.weights[f"{path}weight"], self.weights.get(f"{path}bias"))
+        slopes = (self.slopes[f"{path}weight"], self.slopes.get(f"{path}bias"))
+        self.stack.add_dense(sizes, self._addresses(x, *weights, y, dy, dx, *slopes))
+        return y, dy
