@@ -91,7 +91,10 @@ class Direct:
             mask.div_(1 - rate)
         assert batch.target is not None
         dtype = torch.int64 if self.training.loss == "cross-entropy" else self.dtype
-        past, target = batch.past.to(self.dtype).contiguous(), batch.target.to(dtype).contiguous()
+        past, target = (
+            (t if t.dtype is wanted else t.to(wanted)).contiguous()
+            for t, wanted in ((batch.past, self.dtype), (batch.target, dtype))
+        )
         counted = None if batch.target_mask is None else batch.target_mask.contiguous()
         at = 0 if counted is None else counted.data_ptr()
         try:

@@ -359,20 +359,16 @@ class _Course:
         for view in self.members.views(self.members.gradient).values():
             view.mul_(scales.to(self.device).view(-1, *[1] * (view.ndim - 1)))
 
-    @torch.no_grad()
     def _update(self, momentum: float) -> None:
         members, kept = self.members, self.optimizer.kept
         if len(set(self.rates)) == 1:
             self.optimizer.step([(members.flat, members.gradient, kept, self.rates[0])], momentum)
             return
-        self.optimizer.step(
-            [
-                (p, g, k, rate)
-                for i, rate in enumerate(self.rates)
-                for p, g, *k in zip(*(members.rows(flat, i) for flat in (members.flat, members.gradient, *kept)), strict=True)
-            ],
-            momentum,
-        )  # fmt: skip
+        parts = []
+        for i, rate in enumerate(self.rates):
+            rows = [members.rows(flat, i) for flat in (members.flat, members.gradient, *kept)]
+            parts += [(p, g, k, rate) for p, g, *k in zip(*rows, strict=True)]
+        self.optimizer.step(parts, momentum)
 
     def _fail(self, i: int, loss: float, norm: float) -> None:
         """Give a member up whose loss is no number any more; the last one takes the training with it."""

@@ -80,6 +80,13 @@ class Optimizer:
             numbers = (OPTIMIZERS.index(name), self.steps, t.nesterov)
             scales = (rate, momentum, BETA2, EPSILON, t.weight_decay if name == "adamw" else 0.0, product)
             return native.update(numbers, (p, g, *kept), scales)
+        with torch.no_grad():
+            return self._by_torch(p, g, kept, rate, momentum, product)
+
+    def _by_torch(
+        self, p: Tensor, g: Tensor, kept: Sequence[Tensor], rate: float, momentum: float, product: float
+    ) -> float:
+        t, name = self.training, self.training.optimizer
         lists, count = [[k] for k in kept], [torch.tensor(float(self.steps))]
         twice: Any = {"beta1": momentum, "beta2": BETA2, "lr": rate, "eps": EPSILON}
         if name == "sgd":

@@ -11,20 +11,22 @@ __all__ = ["add_up", "collect", "members", "share"]
 
 
 def _joined() -> bool:
-    """Whether there are several processes; where torchrun has started this one, they are joined first."""
-    if not distributed.is_available():
-        return False
-    if not distributed.is_initialized() and distributed.is_torchelastic_launched():
-        distributed.init_process_group("gloo")
-    return distributed.is_initialized() and distributed.get_world_size() > 1
+    """Whether there are several processes."""
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 def members(count: int) -> list[int]:
-    """The members that this process trains.
+    """The members that this process trains. Where torchrun has started it, the processes are joined first.
 
     >>> members(3)
     [0, 1, 2]
     """
+    if (
+        distributed.is_available()
+        and not distributed.is_initialized()
+        and distributed.is_torchelastic_launched()
+    ):
+        distributed.init_process_group("gloo")
     if count == 1 or not _joined():
         return list(range(count))
     return list(range(distributed.get_rank(), count, distributed.get_world_size()))
