@@ -349,11 +349,9 @@ class _Course:
     def _clip(self) -> list[float]:
         """Scale each member's gradient down to the norm allowed; return the norms as they were."""
         members, most = self.members, self.training.clip_norm
-        if len(members.numbers) == 1:
-            norms = [torch.linalg.vector_norm(members.gradient).item()]
-        else:
-            squares = [g.flatten(1).square().sum(1) for g in members.views(members.gradient).values()]
-            norms = torch.stack(squares).sum(0).sqrt().tolist()
+        squares = [g.flatten(1).square().sum(1) for g in members.views(members.gradient).values()]
+        # added up one by one, so that a member's norm does not depend on how many there are
+        norms = [math.sqrt(sum(parts)) for parts in zip(*torch.stack(squares).tolist(), strict=True)]
         if most is not None and any(most < norm < math.inf for norm in norms):
             scales = [min(1.0, most / (norm + 1e-6)) for norm in norms]
             if len(scales) == 1:
