@@ -77,8 +77,9 @@ class Optimizer:
         name = t.optimizer
         fused = p[0].device.type in ("cpu", "cuda")
         if name == "sgd":
+            # not fused, which rounds the last numbers of a tensor otherwise: a member's bits would depend on its place
             sgd(p, g, kept[0], weight_decay=0.0, momentum=momentum, lr=rate, dampening=0.0,
-                nesterov=t.nesterov and momentum > 0, maximize=False, fused=fused)  # fmt: skip
+                nesterov=t.nesterov and momentum > 0, maximize=False, foreach=False)  # fmt: skip
         elif name == "rmsprop":
             rmsprop(p, g, kept[0], [], [], count, lr=rate, alpha=0.99, eps=EPSILON, weight_decay=0.0, momentum=0.0,
                     centered=False)  # fmt: skip
