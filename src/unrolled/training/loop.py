@@ -305,7 +305,8 @@ class _Course:
     def _one_step(self, order: Any) -> Any:
         t, members = self.training, self.members
         index = order[:, self.step * t.batch_size : (self.step + 1) * t.batch_size]
-        mine = ranks.share(index) if len(members.numbers) == t.members == 1 else index
+        shared = len(members.numbers) == t.members == 1 and ranks.joined()
+        mine = ranks.share(index) if shared else index
         batch = self._gather(mine)
         if t.bptt_steps is not None:
             members.reset_state()
@@ -315,7 +316,7 @@ class _Course:
                 members.advance(piece)
                 continue
             losses = members.step(piece)
-            if len(mine[0]) != len(index[0]):
+            if shared:
                 losses = ranks.add_up(losses, members.gradient, piece)
             norms = self._clip()
             values = losses.tolist()

@@ -7,10 +7,10 @@ from torch import Tensor, distributed
 
 from unrolled.data.windows import Batch
 
-__all__ = ["add_up", "collect", "members", "share"]
+__all__ = ["add_up", "collect", "joined", "members", "share"]
 
 
-def _joined() -> bool:
+def joined() -> bool:
     """Whether there are several processes; where torchrun has started this one, they are joined first."""
     if not distributed.is_available():
         return False
@@ -25,14 +25,14 @@ def members(count: int) -> list[int]:
     >>> members(3)
     [0, 1, 2]
     """
-    if count == 1 or not _joined():
+    if count == 1 or not joined():
         return list(range(count))
     return list(range(distributed.get_rank(), count, distributed.get_world_size()))
 
 
 def share(index: Any) -> Any:
     """This process' part of the numbers of a batch, (members, batch)."""
-    if not _joined():
+    if not joined():
         return index
     return index[:, distributed.get_rank() :: distributed.get_world_size()]
 
@@ -41,7 +41,8 @@ def add_up(losses: Tensor, gradient: Tensor, batch: Batch) -> Tensor:
     """Make the loss and the gradient those of all processes' parts together; return the loss."""
     assert batch.target is not None
     counted = batch.target.numel() if batch.target_mask is None else int(batch.target_mask.sum())
-    total = torch.cat([gradient * counted, losses * counted, losses.new_tensor([float(counted)])])
+    parts = [gradient, losses, losses.new_ones(1)]
+    total = torch.cat([part * counted if counted else torch.zeros_like(part) for part in parts])
     distributed.all_reduce(total)
     weight = total[-1].clamp(min=1)
     gradient.copy_(total[: len(gradient)] / weight)
@@ -52,7 +53,7 @@ def collect(
     results: dict[int, dict[str, Tensor]], history: list[dict[str, Any]], failures: dict[int, str]
 ) -> tuple[dict[int, dict[str, Tensor]], list[dict[str, Any]], dict[int, str]]:
     """What all processes have trained, the same in each of them."""
-    if not _joined():
+    if not joined():
         return results, history, failures
     parts: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(parts, (results, history, failures))
