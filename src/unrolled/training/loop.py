@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -151,7 +152,8 @@ def _groups(
         probe = Members([networks[m] for m in numbers], numbers, training)
         batch = train.batch(np.zeros(2 * len(numbers), np.int64)).to(probe.device)
         batch = each(batch, lambda tensor: tensor.unflatten(0, (len(numbers), 2)))
-        probe.step(next(iter(_pieces(batch, training.bptt_steps)))[0])
+        for piece, _ in islice(_pieces(batch, training.bptt_steps), 2):  # two, to see a state carried
+            probe.advance(piece) if piece.target is None else probe.step(piece)
     except InputError:
         raise
     except Exception as error:
@@ -310,8 +312,10 @@ class _Course:
         batch = self._gather(mine)
         if t.bptt_steps is not None:
             members.reset_state()
-        pieces = list(_pieces(batch, t.bptt_steps))
+        pieces, left = list(_pieces(batch, t.bptt_steps)), list(range(len(index)))
         for number, (piece, share) in enumerate(pieces):
+            if len(left) < len(index):
+                piece = each(piece, lambda tensor, left=left: tensor[left])
             if piece.target is None:
                 members.advance(piece)
                 continue
@@ -332,12 +336,10 @@ class _Course:
                 for i in bad:
                     self._fail(i, values[i], norms[i])
                 good = [i for i in range(len(values)) if i not in bad]
-                order = order[good]
+                order, left = order[good], [left[i] for i in good]
                 self._keep(good)
                 if not good:
                     break
-                batch = each(batch, lambda tensor, good=good: tensor[good])
-                pieces = list(_pieces(batch, t.bptt_steps))
             self._update(momentum)
         return order
 

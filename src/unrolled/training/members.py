@@ -124,7 +124,7 @@ class Members:
             self._carry_state()
 
     def _carry_state(self) -> None:
-        layers = [m for m in self.module.modules() if isinstance(m, OverTime)]
+        layers = self._recurrent()
         if not layers or any(layer.go_backwards for layer in layers):
             got = "one that reads backwards" if layers else "none"
             cure = (
@@ -160,11 +160,15 @@ class Members:
 
         flat, gradient = cut(self.flat), cut(self.gradient)
         others = [self.others_of(i) for i in index]
+        states = [layer.state for layer in self._recurrent()]
         self.numbers = [self.numbers[i] for i in index]
         self.generators = [self.generators[i] for i in index]
         self.networks = [self.networks[i] for i in index]
         self._lay_out(flat, others)
         self.gradient.copy_(gradient)
+        if self.way == "stacked":
+            for layer, state in zip(self._recurrent(), states, strict=True):
+                layer.state = None if state is None else tuple(s[list(index)] for s in state)
         return cut
 
     def others_of(self, index: int) -> dict[str, Tensor]:
@@ -182,9 +186,11 @@ class Members:
 
     def reset_state(self) -> None:
         """Forget the states that recurrent layers carry from one piece of a sequence to the next."""
-        for layer in self.module.modules():
-            if isinstance(layer, OverTime):
-                layer.reset_state()
+        for layer in self._recurrent():
+            layer.reset_state()
+
+    def _recurrent(self) -> list[OverTime]:
+        return [layer for layer in self.module.modules() if isinstance(layer, OverTime)]
 
     def step(self, batch: Batch) -> Tensor:
         """Compute the members' losses, (members,), and fill `gradient`. Tensors of the batch have members first."""
