@@ -172,7 +172,7 @@ class _Found:
     results: dict[int, dict[str, Tensor]]
     history: list[dict[str, Any]]
     timing: list[dict[str, Any]]
-    failures: dict[int, str]
+    failures: dict[int, TrainingError]
 
     def add(self, course: "_Course") -> None:
         self.results.update(course.results())
@@ -181,12 +181,15 @@ class _Found:
         self.failures.update(course.failures)
 
     def finish(self, networks: Sequence[nn.Module], interrupted: bool) -> TrainingRun:
-        """Put the best weights into the networks."""
+        """Put the best weights into the networks; raise where no member has any."""
         results, history, failures = ranks.collect(self.results, self.history, self.failures)
+        if not results and failures:
+            raise failures[min(failures)]
         for number, weights in results.items():
             networks[number].load_state_dict(weights, strict=False)
         trained = [networks[number].eval() for number in sorted(results)]
-        return TrainingRun(trained, history, self.timing, interrupted, failures)
+        texts = {number: str(error) for number, error in failures.items()}
+        return TrainingRun(trained, history, self.timing, interrupted, texts)
 
 
 def _data(given: Any) -> Data:
@@ -272,7 +275,7 @@ class _Course:
         self.done: dict[int, dict[str, Tensor]] = {}
         self.history: list[dict[str, Any]] = []
         self.timing: list[dict[str, Any]] = []
-        self.failures: dict[int, str] = {}
+        self.failures: dict[int, TrainingError] = {}
         self.last_checkpoint = time.monotonic()
 
     def epochs(
@@ -380,7 +383,7 @@ class _Course:
         )  # fmt: skip
 
     def _fail(self, i: int, loss: float, norm: float) -> None:
-        """Give a member up whose loss is no number any more; the last one takes the training with it."""
+        """Give a member up whose loss is no number any more."""
         number = self.members.numbers[i]
         error = TrainingError(
             f"training, member {number}, epoch {self.epoch}, step {self.step + 1}",
@@ -388,10 +391,9 @@ class _Course:
             f"loss {loss:g} and gradient norm {norm:g} at learning rate {self.rates[i]:g}",
             "Lower the learning rate, set clip_norm, or check the data for extreme values.",
         )
-        self.failures[number] = str(error)
-        if len(self.members.numbers) == 1 and not self.done:
-            raise error
-        logger.warning("%s The other members go on.", error)
+        self.failures[number] = error
+        if self.training.members > 1:
+            logger.warning("%s The other members go on.", error)
 
     def _end_epoch(self) -> list[dict[str, Any]]:
         """Look at the validation windows, and at which members have become better; a row for each."""
@@ -524,7 +526,7 @@ class _Course:
             "steps": self.optimizer.steps,
             "product": self.optimizer.product,
         }
-        facts |= {"failures": {str(m): text for m, text in self.failures.items()}}
+        facts |= {"failures": {str(m): error.args for m, error in self.failures.items()}}
         save_checkpoint(
             folder, {name: t.contiguous().cpu() for name, t in tensors.items()}, facts | {"of": self._fingerprint()}
         )  # fmt: skip
@@ -555,7 +557,7 @@ class _Course:
         all_numbers, numbers = self.members.numbers, facts.pop("numbers")
         self._keep([all_numbers.index(number) for number in numbers])
         self.optimizer.steps, self.optimizer.product = facts.pop("steps"), facts.pop("product")
-        self.failures = {int(number): text for number, text in facts.pop("failures").items()}
+        self.failures = {int(number): TrainingError(*args) for number, args in facts.pop("failures").items()}
         for name, value in facts.items():
             setattr(self, name, value)
         self.best_others = [

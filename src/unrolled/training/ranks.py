@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, distributed
 
 from unrolled.data.windows import Batch
+from unrolled.errors import TrainingError
 
 __all__ = ["add_up", "collect", "joined", "members", "share"]
 
@@ -50,8 +51,8 @@ def add_up(losses: Tensor, gradient: Tensor, batch: Batch) -> Tensor:
 
 
 def collect(
-    results: dict[int, dict[str, Tensor]], history: list[dict[str, Any]], failures: dict[int, str]
-) -> tuple[dict[int, dict[str, Tensor]], list[dict[str, Any]], dict[int, str]]:
+    results: dict[int, dict[str, Tensor]], history: list[dict[str, Any]], failures: dict[int, TrainingError]
+) -> tuple[dict[int, dict[str, Tensor]], list[dict[str, Any]], dict[int, TrainingError]]:
     """What all processes have trained, the same in each of them."""
     if not joined():
         return results, history, failures
@@ -59,4 +60,4 @@ def collect(
     distributed.all_gather_object(parts, (results, history, failures))
     weights = {m: tensors for found, _, _ in parts for m, tensors in found.items()}
     rows = {(row["epoch"], row["member"]): row for _, found, _ in parts for row in found}
-    return weights, [rows[key] for key in sorted(rows)], {m: text for *_, f in parts for m, text in f.items()}
+    return weights, [rows[key] for key in sorted(rows)], {m: error for *_, f in parts for m, error in f.items()}
