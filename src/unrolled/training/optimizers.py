@@ -75,9 +75,8 @@ class Optimizer:
     ) -> None:  # fmt: skip
         t, count = self.training, [torch.tensor(float(self.steps))]
         name = t.optimizer
-        fused = p[0].device.type in ("cpu", "cuda")
+        # Not fused, which rounds the last numbers of a tensor otherwise: a member's bits would depend on its place.
         if name == "sgd":
-            # not fused, which rounds the last numbers of a tensor otherwise: a member's bits would depend on its place
             sgd(p, g, kept[0], weight_decay=0.0, momentum=momentum, lr=rate, dampening=0.0,
                 nesterov=t.nesterov and momentum > 0, maximize=False, foreach=False)  # fmt: skip
         elif name == "rmsprop":
@@ -89,4 +88,4 @@ class Optimizer:
         else:
             rule, decay = (adamw, t.weight_decay) if name == "adamw" else (adam, 0.0)
             rule(p, g, *kept, [], count, amsgrad=False, beta1=momentum, beta2=BETA2, lr=rate, weight_decay=decay,
-                 eps=EPSILON, maximize=False, fused=fused)  # fmt: skip
+                 eps=EPSILON, maximize=False, foreach=False)  # fmt: skip
