@@ -1,6 +1,7 @@
 """The loop: what it minimises, what it keeps, when it stops."""
 
 import io
+import signal
 import sys
 
 import numpy as np
@@ -11,7 +12,7 @@ import unrolled as ur
 from unrolled.data import Windows
 from unrolled.errors import OptionError, TrainingError
 from unrolled.training import loop
-from unrolled.training.objectives import LOSSES, masked_loss
+from unrolled.training.objectives import masked_loss
 from unrolled.training.progress import show_progress
 
 
@@ -30,28 +31,8 @@ class Line(torch.nn.Module):
         return self.line(past[..., 0])
 
 
-@pytest.mark.parametrize("loss", list(LOSSES))
-@pytest.mark.parametrize("counted", [None, torch.rand(6, 3) > 0.4, torch.zeros(6, 3, dtype=torch.bool)])
-def test_losses_count_only_what_is_asked_for(loss, counted):
-    output, target = torch.randn(6, 3) * 2, torch.randn(6, 3)
-    error = (output - target).abs()
-    each = {"mae": error, "mse": error**2, "huber": torch.where(error < 1, error**2 / 2, error - 0.5)}[loss]
-    used = each if counted is None else each[counted]
-    expected = used.mean() if used.numel() else torch.tensor(0.0)
-    torch.testing.assert_close(masked_loss(loss, output, target, counted), expected)
-
-
-def test_uncounted_targets_have_no_influence_even_when_not_finite():
-    output = torch.randn(4, 2, requires_grad=True)
-    counted = torch.tensor([[True, False]] * 4)
-    target = torch.where(counted, 0.0, torch.nan)
-    masked_loss("mse", output, target, counted).backward()
-    assert torch.isfinite(output.grad).all()
-    assert (output.grad[:, 1] == 0).all()
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-@pytest.mark.parametrize("schedule", ["constant", "one-cycle"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "nadam", "rmsprop"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "one-cycle", "plateau"])
 def test_training_learns(optimizer, schedule):
     run = ur.fit(Line, windows(), windows(), ur.Training("mse", optimizer, 0.03, schedule, epochs=30))
     assert run.history[-1]["valid_loss"] < 0.02
@@ -89,8 +70,9 @@ def test_clipping_bounds_a_step():
 def test_history_has_no_clock():
     first, second = (ur.fit(Line, windows(), windows(), ur.Training(epochs=2, members=2)) for _ in range(2))
     assert first.history == second.history
-    assert [(row["member"], row["epoch"]) for row in first.history] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    assert [(row["member"], row["epoch"]) for row in first.history] == [(0, 1), (1, 1), (0, 2), (1, 2)]
     assert set(first.history[0]) == {"member", "epoch", "learning_rate", "loss", "valid_loss", "best"}
+    assert [(row["epoch"], row["steps"]) for row in first.timing] == [(1, 6), (2, 6)]
     assert all(row["seconds"] > 0 for row in first.timing)
 
 
@@ -103,19 +85,62 @@ def test_a_loss_that_is_no_number_stops_with_its_place():
         ur.fit(Line, spoiled)
 
 
+def press_at(monkeypatch, *moments):
+    """Press Ctrl-C at the beginning of these steps, each (epoch, step)."""
+    original = loop._Course._one_step
+
+    def step(self, order):
+        for _ in range(moments.count((self.epoch, self.step))):
+            signal.raise_signal(signal.SIGINT)
+        return original(self, order)
+
+    monkeypatch.setattr(loop._Course, "_one_step", step)
+
+
 def test_an_interrupt_keeps_what_is_best(monkeypatch):
-    original = loop._Member._one_epoch
+    training = ur.Training("mse", "sgd", 0.2, epochs=8, members=2, clip_norm=None, batch_size=8)
+    whole = ur.fit(Line, windows(), windows(60), training, progress=False)
+    press_at(monkeypatch, (6, 2))
+    run = ur.fit(Line, windows(), windows(60), training, progress=False)
+    assert run.interrupted and not whole.interrupted
+    assert run.history == [row for row in whole.history if row["epoch"] < 6]
+    batch = windows(60).batch(np.arange(50))
+    for number, member in enumerate(run.members):
+        best = min(row["valid_loss"] for row in run.history if row["member"] == number)
+        with torch.no_grad():
+            assert masked_loss("mse", member(batch.past), batch.target).item() == pytest.approx(best)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
-    def interrupted(self, epoch):
-        if epoch == 3:
-            raise KeyboardInterrupt
-        return original(self, epoch)
 
-    monkeypatch.setattr(loop._Member, "_one_epoch", interrupted)
-    run = ur.fit(Line, windows(), windows(), ur.Training(epochs=5, members=2))
-    assert run.interrupted
-    assert [row["epoch"] for row in run.history] == [1, 2]
-    assert len(run.members) == 1
+def test_an_interrupt_in_the_first_epoch_gives_what_there_is(monkeypatch):
+    press_at(monkeypatch, (1, 2))
+    torch.manual_seed(0)
+    before = Line().line.weight.detach()
+    run = ur.fit(Line, windows(), windows(), ur.Training(epochs=5), progress=False)
+    assert run.interrupted and run.history == []
+    assert not torch.equal(run.members[0].line.weight, before)
+
+
+def test_a_second_interrupt_is_at_once(monkeypatch):
+    press_at(monkeypatch, (2, 1), (2, 1))
+    with pytest.raises(KeyboardInterrupt):
+        ur.fit(Line, windows(), windows(), ur.Training(epochs=5), progress=False)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_callbacks_see_each_epoch_and_may_stop():
+    seen = []
+
+    def look(epoch):
+        seen.append((epoch.number, [row["member"] for row in epoch.rows], epoch.weights(1)["line.weight"].clone()))
+        return epoch.number == 3
+
+    training = ur.Training("mse", epochs=9, members=2, restore_best=False)
+    run = ur.fit(Line, windows(), windows(), training, callbacks=[look, lambda epoch: None], progress=False)
+    assert [(number, members) for number, members, _ in seen] == [(n, [0, 1]) for n in (1, 2, 3)]
+    assert len(run.history) == 6 and not run.interrupted
+    assert torch.equal(seen[-1][2], run.members[1].line.weight)
+    assert not torch.equal(seen[0][2], seen[-1][2])
 
 
 @pytest.mark.parametrize(
@@ -142,13 +167,35 @@ def test_the_bar_shows_on_a_terminal_only(monkeypatch):
             return True
 
     row = {"member": 0, "epoch": 3, "loss": 0.25, "valid_loss": None}
+    told = "Trained 1 member: epoch 3, loss 0.25, best 0.25, "
     monkeypatch.setenv("TERM", "xterm")
-    for stream, wanted, shown in (
-        (Terminal(), None, True),
-        (io.StringIO(), None, False),
-        (Terminal(), False, False),
+    for stream, wanted, bar, line in (
+        (Terminal(), None, True, False),
+        (io.StringIO(), None, False, True),
+        (io.StringIO(), True, False, True),
+        (Terminal(), False, False, False),
+        (io.StringIO(), False, False, False),
     ):
         monkeypatch.setattr(sys, "stderr", stream)
         with show_progress(5, wanted) as report:
-            report(row)
-        assert ("epoch 3, loss 0.2500" in stream.getvalue()) is shown
+            report([row], 7)
+            before = stream.getvalue()
+        assert ("epoch 3, loss 0.25, best 0.25, " in stream.getvalue()) is (bar or line)
+        assert ("\x1b[" in stream.getvalue()) is bar
+        assert stream.getvalue().startswith(told) is line
+        if line:
+            assert before == "" and stream.getvalue().endswith(" steps/s\n") and stream.getvalue().count("\n") == 1
+        if not bar and not line:
+            assert stream.getvalue() == ""
+
+
+def test_fit_tells_one_line_or_nothing(capsys):
+    training = ur.Training("mse", epochs=3, members=2)
+    ur.fit(Line, windows(), windows(), training, progress=False)
+    assert capsys.readouterr() == ("", "")
+    run = ur.fit(Line, windows(), windows(), training)
+    out, err = capsys.readouterr()
+    best = min(row["valid_loss"] for row in run.history)
+    assert out == ""
+    assert err.startswith("Trained 2 members: epoch 3, valid_loss ") and f"best {best:.4g}, " in err
+    assert err.count("\n") == 1

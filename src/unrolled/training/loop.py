@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
@@ -152,7 +153,8 @@ def _groups(
         probe = Members([networks[m] for m in numbers], numbers, training)
         batch = train.batch(np.zeros(2 * len(numbers), np.int64)).to(probe.device)
         batch = each(batch, lambda tensor: tensor.unflatten(0, (len(numbers), 2)))
-        probe.step(next(iter(_pieces(batch, training.bptt_steps)))[0])
+        for piece, _ in islice(_pieces(batch, training.bptt_steps), 2):  # two, to see a state carried
+            probe.advance(piece) if piece.target is None else probe.step(piece)
     except InputError:
         raise
     except Exception as error:
@@ -171,7 +173,7 @@ class _Found:
     results: dict[int, dict[str, Tensor]]
     history: list[dict[str, Any]]
     timing: list[dict[str, Any]]
-    failures: dict[int, str]
+    failures: dict[int, TrainingError]
 
     def add(self, course: "_Course") -> None:
         self.results.update(course.results())
@@ -180,12 +182,15 @@ class _Found:
         self.failures.update(course.failures)
 
     def finish(self, networks: Sequence[nn.Module], interrupted: bool) -> TrainingRun:
-        """Put the best weights into the networks."""
+        """Put the best weights into the networks; raise where no member has any."""
         results, history, failures = ranks.collect(self.results, self.history, self.failures)
+        if not results and failures:
+            raise failures[min(failures)]
         for number, weights in results.items():
             networks[number].load_state_dict(weights, strict=False)
         trained = [networks[number].eval() for number in sorted(results)]
-        return TrainingRun(trained, history, self.timing, interrupted, failures)
+        texts = {number: str(error) for number, error in failures.items()}
+        return TrainingRun(trained, history, self.timing, interrupted, texts)
 
 
 def _data(given: Any) -> Data:
@@ -271,7 +276,7 @@ class _Course:
         self.done: dict[int, dict[str, Tensor]] = {}
         self.history: list[dict[str, Any]] = []
         self.timing: list[dict[str, Any]] = []
-        self.failures: dict[int, str] = {}
+        self.failures: dict[int, TrainingError] = {}
         self.last_checkpoint = time.monotonic()
 
     def epochs(
@@ -306,17 +311,20 @@ class _Course:
     def _one_step(self, order: Any) -> Any:
         t, members = self.training, self.members
         index = order[:, self.step * t.batch_size : (self.step + 1) * t.batch_size]
-        mine = ranks.share(index) if len(members.numbers) == t.members == 1 else index
+        shared = len(members.numbers) == t.members == 1 and ranks.joined()
+        mine = ranks.share(index) if shared else index
         batch = self._gather(mine)
         if t.bptt_steps is not None:
             members.reset_state()
-        pieces = list(_pieces(batch, t.bptt_steps))
+        pieces, left = list(_pieces(batch, t.bptt_steps)), list(range(len(index)))
         for number, (piece, share) in enumerate(pieces):
+            if len(left) < len(index):
+                piece = each(piece, itemgetter(left))
             if piece.target is None:
                 members.advance(piece)
                 continue
             values, norms = members.step(piece)
-            if len(mine[0]) != len(index[0]):
+            if shared:
                 values, norms = ranks.add_up(values, members.gradient, piece), members.norms()
             self._clip(norms)
             bad = [i for i, (v, n) in enumerate(zip(values, norms, strict=True)) if not math.isfinite(v + n)]
@@ -331,12 +339,10 @@ class _Course:
                 for i in bad:
                     self._fail(i, values[i], norms[i])
                 good = [i for i in range(len(values)) if i not in bad]
-                order = order[good]
+                order, left = order[good], [left[i] for i in good]
                 self._keep(good)
                 if not good:
                     break
-                batch = each(batch, itemgetter(good))
-                pieces = list(_pieces(batch, t.bptt_steps))
             self._update(momentum)
         return order
 
@@ -371,7 +377,7 @@ class _Course:
         self.optimizer.step(parts, momentum)
 
     def _fail(self, i: int, loss: float, norm: float) -> None:
-        """Give a member up whose loss is no number any more; the last one takes the training with it."""
+        """Give a member up whose loss is no number any more."""
         number = self.members.numbers[i]
         error = TrainingError(
             f"training, member {number}, epoch {self.epoch}, step {self.step + 1}",
@@ -379,10 +385,9 @@ class _Course:
             f"loss {loss:g} and gradient norm {norm:g} at learning rate {self.rates[i]:g}",
             "Lower the learning rate, set clip_norm, or check the data for extreme values.",
         )
-        self.failures[number] = str(error)
-        if len(self.members.numbers) == 1 and not self.done:
-            raise error
-        logger.warning("%s The other members go on.", error)
+        self.failures[number] = error
+        if self.training.members > 1:
+            logger.warning("%s The other members go on.", error)
 
     def _end_epoch(self) -> list[dict[str, Any]]:
         """Look at the validation windows, and at which members have become better; a row for each."""
@@ -515,7 +520,7 @@ class _Course:
             "steps": self.optimizer.steps,
             "product": self.optimizer.product,
         }
-        facts |= {"failures": {str(m): text for m, text in self.failures.items()}}
+        facts |= {"failures": {str(m): error.args for m, error in self.failures.items()}}
         save_checkpoint(
             folder, {name: t.contiguous().cpu() for name, t in tensors.items()}, facts | {"of": self._fingerprint()}
         )  # fmt: skip
@@ -546,7 +551,7 @@ class _Course:
         all_numbers, numbers = self.members.numbers, facts.pop("numbers")
         self._keep([all_numbers.index(number) for number in numbers])
         self.optimizer.steps, self.optimizer.product = facts.pop("steps"), facts.pop("product")
-        self.failures = {int(number): text for number, text in facts.pop("failures").items()}
+        self.failures = {int(number): TrainingError(*args) for number, args in facts.pop("failures").items()}
         for name, value in facts.items():
             setattr(self, name, value)
         self.best_others = [

@@ -10,6 +10,7 @@ A module that vmap cannot take is trained one member after another: `fit` sees t
 """
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
@@ -132,7 +133,7 @@ class Members:
         self.direct: dict[Any, Direct] = {}
 
     def _carry_state(self) -> None:
-        layers = [m for m in self.module.modules() if isinstance(m, OverTime)]
+        layers = self._recurrent()
         if not layers or any(layer.go_backwards for layer in layers):
             got = "one that reads backwards" if layers else "none"
             cure = (
@@ -168,11 +169,15 @@ class Members:
 
         flat, gradient = cut(self.flat), cut(self.gradient)
         others = [self.others_of(i) for i in index]
+        states = [layer.state for layer in self._recurrent()]
         self.numbers = [self.numbers[i] for i in index]
         self.generators = [self.generators[i] for i in index]
         self.networks = [self.networks[i] for i in index]
         self._lay_out(flat, others)
         self.gradient.copy_(gradient)
+        if self.way == "stacked":
+            for layer, state in zip(self._recurrent(), states, strict=True):
+                layer.state = None if state is None else tuple(s[list(index)] for s in state)
         return cut
 
     def others_of(self, index: int) -> dict[str, Tensor]:
@@ -190,9 +195,11 @@ class Members:
 
     def reset_state(self) -> None:
         """Forget the states that recurrent layers carry from one piece of a sequence to the next."""
-        for layer in self.module.modules():
-            if isinstance(layer, OverTime):
-                layer.reset_state()
+        for layer in self._recurrent():
+            layer.reset_state()
+
+    def _recurrent(self) -> list[OverTime]:
+        return [layer for layer in self.module.modules() if isinstance(layer, OverTime)]
 
     def step(self, batch: Batch) -> tuple[list[float], list[float]]:
         """Fill `gradient`; return each member's loss, and the norm of its gradient. The batch has members first."""
@@ -210,12 +217,18 @@ class Members:
     def norms(self) -> list[float]:
         """The norm of each member's gradient."""
         squares = [g.flatten(1).square().sum(1) for g in self.views(self.gradient).values()]
-        found: list[float] = torch.stack(squares).sum(0).sqrt().tolist()
-        return found
+        # added up one by one, so that a member's norm does not depend on how many there are
+        return [math.sqrt(sum(parts)) for parts in zip(*torch.stack(squares).tolist(), strict=True)]
 
     def _direct_for(self, batch: Batch) -> Direct | None:
         """The way without autograd, where the network and the batch allow it."""
-        if self.layers is None or batch.mask is not None or batch.target is None or batch.past.ndim != 4:
+        if (
+            self.layers is None
+            or batch.mask is not None
+            or batch.target is None
+            or batch.past.ndim != 4
+            or not batch.past.numel()
+        ):
             return None
         shapes = (batch.past.shape, batch.target.shape)
         if shapes not in self.direct:
@@ -284,6 +297,10 @@ def _for_members(module: nn.Module) -> nn.Module:
         dense = Dense(module.in_features, module.out_features)
         dense._parameters.update(module._parameters)
         return dense
-    for name, child in module.named_children():
-        setattr(module, name, _for_members(child))
+    for (
+        name,
+        child,
+    ) in module._modules.items():  # named_children leaves out the second name of one that is shared
+        if child is not None:
+            setattr(module, name, _for_members(child))
     return module

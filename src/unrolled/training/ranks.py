@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, distributed
 
 from unrolled.data.windows import Batch
+from unrolled.errors import TrainingError
 
-__all__ = ["add_up", "collect", "members", "share"]
+__all__ = ["add_up", "collect", "joined", "members", "share"]
 
 
-def _joined() -> bool:
+def joined() -> bool:
     """Whether there are several processes."""
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
@@ -27,14 +28,14 @@ def members(count: int) -> list[int]:
         and distributed.is_torchelastic_launched()
     ):
         distributed.init_process_group("gloo")
-    if count == 1 or not _joined():
+    if count == 1 or not joined():
         return list(range(count))
     return list(range(distributed.get_rank(), count, distributed.get_world_size()))
 
 
 def share(index: Any) -> Any:
     """This process' part of the numbers of a batch, (members, batch)."""
-    if not _joined():
+    if not joined():
         return index
     return index[:, distributed.get_rank() :: distributed.get_world_size()]
 
@@ -43,8 +44,8 @@ def add_up(losses: list[float], gradient: Tensor, batch: Batch) -> list[float]:
     """Make the loss and the gradient those of all processes' parts together; return the loss."""
     assert batch.target is not None
     counted = batch.target.numel() if batch.target_mask is None else int(batch.target_mask.sum())
-    sums = gradient.new_tensor([*(loss * counted for loss in losses), counted])
-    total = torch.cat([gradient * counted, sums])
+    sums = gradient.new_tensor([*losses, 1.0])
+    total = torch.cat([part * counted if counted else torch.zeros_like(part) for part in (gradient, sums)])
     distributed.all_reduce(total)
     weight = total[-1].clamp(min=1)
     gradient.copy_(total[: len(gradient)] / weight)
@@ -53,13 +54,17 @@ def add_up(losses: list[float], gradient: Tensor, batch: Batch) -> list[float]:
 
 
 def collect(
-    results: dict[int, dict[str, Tensor]], history: list[dict[str, Any]], failures: dict[int, str]
-) -> tuple[dict[int, dict[str, Tensor]], list[dict[str, Any]], dict[int, str]]:
+    results: dict[int, dict[str, Tensor]], history: list[dict[str, Any]], failures: dict[int, TrainingError]
+) -> tuple[dict[int, dict[str, Tensor]], list[dict[str, Any]], dict[int, TrainingError]]:
     """What all processes have trained, the same in each of them."""
-    if not _joined():
+    if not joined():
         return results, history, failures
     parts: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(parts, (results, history, failures))
     weights = {m: tensors for found, _, _ in parts for m, tensors in found.items()}
     rows = {(row["epoch"], row["member"]): row for _, found, _ in parts for row in found}
-    return weights, [rows[key] for key in sorted(rows)], {m: text for *_, f in parts for m, text in f.items()}
+    return (
+        weights,
+        [rows[key] for key in sorted(rows)],
+        {m: error for *_, f in parts for m, error in f.items()},
+    )
