@@ -4,11 +4,12 @@ from unrolled.data.datasets import load_co2, load_ridership
 from unrolled.data.frequency import Frequency, infer_frequency
 from unrolled.data.scaling import Scaler
 from unrolled.data.table import Table, read_table
-from unrolled.data.windows import Batch, Windows, make_windows, timeseries_dataset_from_array
+from unrolled.data.windows import Batch, Samples, Windows, make_windows, timeseries_dataset_from_array
 
 __all__ = [
     "Batch",
     "Frequency",
+    "Samples",
     "Scaler",
     "Table",
     "Windows",
