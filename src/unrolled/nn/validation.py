@@ -144,10 +144,15 @@ def check_finite(
     """Finite inputs (those not masked), initial states and weights gave no NaN: a NaN once made stays to the
     last step, so that is looked at.
 
-    Skipped where looking would cost a synchronisation (CUDA) or cannot be done (inside torch.func or
-    torch.compile, or with an axis of members, one of which must not stop the others).
+    Skipped where looking would cost a synchronisation (CUDA) or cannot be done (a tensor without numbers, inside
+    torch.func or torch.compile, or with an axis of members, one of which must not stop the others).
     """
-    if last.device.type != "cpu" or last.ndim != 2 or torch.compiler.is_compiling():
+    if (
+        type(last) is not Tensor
+        or last.device.type != "cpu"
+        or last.ndim != 2
+        or torch.compiler.is_compiling()
+    ):
         return
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return
