@@ -1,7 +1,7 @@
 """The C++ kernels for autograd, torch.func and torch.compile.
 
-Eager calls go straight to `native.py`. Under torch.compile, and wherever tensors are not plain (fake ones,
-dispatch modes), they go through two operators of `torch.library`, unrolled::recurrence and
+Eager calls go straight to `native.py`. Under torch.compile and torch.jit.trace, and wherever tensors are not plain
+(fake ones, dispatch modes), they go through two operators of `torch.library`, unrolled::recurrence and
 unrolled::recurrence_backward, of which neither is differentiable: the autograd.Function lies outside them.
 """
 
@@ -49,9 +49,16 @@ def run(r: Recurrence) -> tuple[Tensor, tuple[Tensor, ...]]:
     if not plain and _transformed():  # what requires a gradient lies under the transformation
         y, h, *rest = _OverTime.apply(*arguments, *options)
     elif torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in arguments]):  # noqa: C419
+        if not plain and _in_jit_trace():
+            raise KernelError(
+                "torch.jit.trace",
+                "no gradients, which a traced graph would lose",
+                "weights or an input that require them",
+                "Trace under torch.no_grad(), and call the traced module so; or use torch.compile.",
+            )
         y, h, *rest = (_apply_plain if plain else _Traced.apply)(*arguments, *options)
     else:
-        y, h, *rest = _forward(arguments, options, save=False)
+        y, h, *rest = _forward(arguments, options, save=False, plain=plain)
     return y, (h, rest[0]) if r.cell == "lstm" else (h,)
 
 
@@ -67,12 +74,17 @@ def _plain(x: Tensor) -> bool:
         and type(x) in (Tensor, torch.nn.Parameter)
         and not _transformed()
         and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._get_tracing_state() is None
     )
 
 
-def _forward(a: Arguments, o: Options, save: bool) -> tuple[Tensor, ...]:
+def _in_jit_trace() -> bool:
+    return not torch.compiler.is_compiling() and torch._C._get_tracing_state() is not None
+
+
+def _forward(a: Arguments, o: Options, save: bool, plain: bool) -> tuple[Tensor, ...]:
     """y, h, for an LSTM c, and with `save` what is saved."""
-    if _plain(a.x):
+    if plain:
         return tuple(t for t in native.forward(a, o, save) if t is not None)
     y, h, c, saved = torch.ops.unrolled.recurrence(*a, *o, save)
     return (y, h) + (c,) * (o.cell == native.LSTM) + (saved,) * save
@@ -83,7 +95,9 @@ class _OverTime(torch.autograd.Function):
 
     @staticmethod
     def forward(*inputs: Any) -> tuple[Tensor, ...]:
-        return _forward(Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS:]), save=True)
+        return _forward(
+            Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS:]), save=True, plain=_plain(inputs[0])
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

@@ -107,7 +107,7 @@ class _DropIn(nn.RNNBase):
     def _states(self, input: Any, hx: Any, x: Tensor, one: bool) -> list[Tensor]:
         """The initial states, (layers · directions, batch, units) each, in the order of the batch in x; or none."""
         directions = 2 if self.bidirectional else 1
-        shape = (self.num_layers * directions, len(x), self.hidden_size)
+        shape = (self.num_layers * directions, x.shape[0], self.hidden_size)
         if hx is None:
             return []
         given = list(hx) if self.kind == "lstm" else [hx]
