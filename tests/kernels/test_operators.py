@@ -5,7 +5,8 @@ import io
 import pytest
 import torch
 from recurrences import CELLS, make
-from torch.func import functional_call, grad, jacrev, stack_module_state, vmap
+from torch.autograd import forward_ad
+from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, stack_module_state, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import unrolled as ur
@@ -199,7 +200,7 @@ def test_an_exported_program_holds_the_kernel_and_wants_no_grad(make):
     program = torch.export.export(layer, (x,)).module()
     with torch.no_grad():
         torch.testing.assert_close(program(x), layer(x))
-    with pytest.raises(KernelError, match=r"torch.export, .* under torch.no_grad\(\)"):
+    with pytest.raises(KernelError, match=r"torch.export, make_fx .* under torch.no_grad\(\)"):
         program(x)
 
 
@@ -210,3 +211,30 @@ def test_make_fx_records_the_kernel():
         graph = make_fx(layer)(torch.zeros(2, 5, 3))
         assert "unrolled.recurrence" in graph.code
         torch.testing.assert_close(graph(x), layer(x))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`")
+@each_cell
+@pytest.mark.parametrize("asks_for_gradients", [False, True])
+def test_forward_mode_is_refused_and_never_loses_a_tangent(cell, variant, asks_for_gradients):
+    r = make(cell, **variant)
+    x, weights = r.x.requires_grad_(asks_for_gradients), r.weight_hh.requires_grad_(asks_for_gradients)
+
+    def run(x, implementation="native"):
+        return dispatch.run(r._replace(x=x, weight_hh=weights), implementation)[0]
+
+    def dual():
+        with forward_ad.dual_level():
+            return forward_ad.unpack_dual(run(forward_ad.make_dual(x, torch.ones_like(x)))).tangent
+
+    calls = [
+        lambda: jvp(run, (x,), (torch.ones_like(x),)),
+        lambda: jacfwd(run)(x),
+        lambda: hessian(lambda x: run(x).sum())(x),
+        dual,
+    ]
+    for call in calls:
+        with pytest.raises(KernelError, match=r"forward mode \(jvp, .* 'reference', which has both"):
+            call()
+    assert jvp(lambda x: run(x, "reference"), (x,), (torch.ones_like(x),))[1].abs().max() > 0
+    torch.testing.assert_close(jacrev(run)(x), jacfwd(lambda x: run(x, "reference"))(x))

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from unrolled.errors import KernelError
 from unrolled.kernels import native
@@ -56,7 +57,14 @@ def run(r: Recurrence) -> tuple[Tensor, tuple[Tensor, ...]]:
                 "weights or an input that require them",
                 "Trace under torch.no_grad(), and call the traced module so; or use torch.compile.",
             )
-        y, h, *rest = (_apply_plain if plain else _Traced.apply)(*arguments, *options)
+        if plain:
+            y, h, *rest = _apply_plain(*arguments, *options)
+        else:
+            y, h, *rest = (_Traced if torch.compiler.is_compiling() else _OverTime).apply(
+                *arguments, *options
+            )
+    elif not plain and _in_forward_mode():
+        y, h, *rest = _OverTime.apply(*arguments, *options)  # its jvp refuses a tangent, which would get lost
     else:
         y, h, *rest = _forward(arguments, options, save=False, plain=plain)
     return y, (h, rest[0]) if r.cell == "lstm" else (h,)
@@ -75,7 +83,12 @@ def _plain(x: Tensor) -> bool:
         and not _transformed()
         and torch._C._len_torch_dispatch_stack() == 0
         and torch._C._get_tracing_state() is None
+        and forward_ad._current_level < 0
     )
+
+
+def _in_forward_mode() -> bool:
+    return not torch.compiler.is_compiling() and forward_ad._current_level >= 0
 
 
 def _in_jit_trace() -> bool:
@@ -123,12 +136,16 @@ class _OverTime(torch.autograd.Function):
         return (*found, *NO_GRADIENTS)
 
     @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise _no_forward_mode()
+
+    @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
         return _over_members(_OverTime.apply, info.batch_size, in_dims, inputs, INPUTS)
 
 
 class _Traced(_OverTime):
-    """The same for torch.compile, which likes it in one function better."""
+    """The same for torch.compile, which likes it in one function better, and no jvp."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
@@ -136,7 +153,7 @@ class _Traced(_OverTime):
         _OverTime.setup_context(ctx, inputs, output)
         return output
 
-    setup_context = torch.autograd.Function.setup_context
+    setup_context, jvp = torch.autograd.Function.setup_context, torch.autograd.Function.jvp
 
 
 class _Plain(_OverTime):
@@ -193,6 +210,10 @@ class _Backward(torch.autograd.Function):
         raise _no_second_derivative()
 
     @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise _no_forward_mode()
+
+    @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
         return _over_members(_Backward.apply, info.batch_size, in_dims, inputs, INPUTS + 8)
 
@@ -203,6 +224,15 @@ def _no_second_derivative() -> KernelError:
         "one backward",
         "a backward through the backward (create_graph=True)",
         "Set layer.implementation = 'reference', which can be differentiated twice.",
+    )
+
+
+def _no_forward_mode() -> KernelError:
+    return KernelError(
+        "native",
+        "derivatives backwards (backward, grad, jacrev)",
+        "forward mode (jvp, jacfwd, hessian)",
+        "Set layer.implementation = 'reference', which has both.",
     )
 
 
@@ -278,7 +308,8 @@ def _refuse_gradients(name: str) -> Any:
                 f"torch.ops.unrolled.{name}",
                 "no gradient to be asked of the bare operator",
                 "an input that requires one",
-                "Call the layer, or wrap the operator in torch.no_grad().",
+                "Call the layer itself, or this (a program of torch.export, make_fx or torch.jit.trace, too) "
+                "under torch.no_grad().",
             )
         with torch._C._AutoDispatchBelowAutograd():
             return getattr(torch.ops.unrolled, name)(*inputs)
