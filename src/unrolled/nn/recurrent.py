@@ -6,6 +6,7 @@ from typing import Any, cast
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from unrolled.errors import OptionError
 from unrolled.kernels import dispatch, reference
@@ -143,7 +144,7 @@ class _Layer(OverTime, RecurrentWeights):
 
 def _kept(like: Tensor, shape: tuple[int, ...], dtype: torch.dtype, rate: float) -> Tensor:
     """A mask of dropout, already divided by the share kept; the random numbers are those of F.dropout."""
-    return like.new_empty(shape, dtype=dtype).bernoulli_(1 - rate).div_(1 - rate)
+    return F.dropout(like.new_ones(shape, dtype=dtype), rate)  # nothing in place, for torch.vmap
 
 
 class SimpleRNN(_Layer):
