@@ -53,10 +53,19 @@ TABLE: tuple[Implementation, ...] = (
         built=native.AVAILABLE,
     ),
     Implementation(
+        "native in float32",
+        cells=frozenset({"simple_rnn", "lstm", "gru"}),
+        devices=frozenset({"cpu"}),
+        dtypes=frozenset({torch.bfloat16, torch.float16}),
+        options=None,
+        run=operators.run_in_float32,
+        built=native.AVAILABLE,
+    ),
+    Implementation(
         "torch",
         cells=frozenset({"simple_rnn", "lstm", "gru"}),
         devices=frozenset({"cpu", "cuda"}),
-        dtypes=frozenset({torch.float32, torch.float64}),
+        dtypes=frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16}),
         options=frozenset(
             {"activation=tanh", "activation=relu, simple_rnn", "reset_after", "reverse", "last_only"}
         ),

@@ -16,7 +16,7 @@ from unrolled.kernels import native
 from unrolled.kernels.native import Arguments, Options
 from unrolled.kernels.recurrence import Recurrence
 
-__all__ = ["run"]
+__all__ = ["run", "run_in_float32"]
 
 INPUTS = len(Arguments._fields)
 DIFFERENTIABLE = 9  # of them, the first ones
@@ -68,6 +68,14 @@ def run(r: Recurrence) -> tuple[Tensor, tuple[Tensor, ...]]:
     else:
         y, h, *rest = _forward(arguments, options, save=False, plain=plain)
     return y, (h, rest[0]) if r.cell == "lstm" else (h,)
+
+
+def run_in_float32(r: Recurrence) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The same for a type that the kernels have not, as bfloat16: in float32, and back."""
+    dtype = r.x.dtype
+    wide = {n: v.float() for n, v in r._asdict().items() if isinstance(v, Tensor) and v.is_floating_point()}
+    y, state = run(r._replace(state=tuple(s.float() for s in r.state), **wide))
+    return y.to(dtype), tuple(s.to(dtype) for s in state)
 
 
 def _transformed() -> bool:

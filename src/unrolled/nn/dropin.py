@@ -58,6 +58,11 @@ class _DropIn(nn.RNNBase):
         x, lengths, mask = self._batch_first(input)
         one = isinstance(input, Tensor) and input.dim() == 2
         states = self._states(input, hx, x, one)
+        autocast = None
+        if torch.is_autocast_enabled("cpu") and x.device.type == "cpu":
+            autocast = self._autocast(x.dtype, states, lengths is not None)
+            weight = self.weight_ih_l0.dtype
+            x, states = x.to(weight), [s.to(weight) for s in states]
         last = []
         for depth in range(self.num_layers):
             outputs = []
@@ -71,6 +76,8 @@ class _DropIn(nn.RNNBase):
             if self.training and self.dropout and depth < self.num_layers - 1:
                 x = self._dropout(x, lengths)
         finals = [torch.stack(parts) for parts in zip(*last, strict=True)]
+        if autocast is not None:
+            x, finals = x.to(autocast), [s.to(autocast) for s in finals]
         output: Tensor | PackedSequence
         if isinstance(input, PackedSequence):
             assert lengths is not None
@@ -86,7 +93,21 @@ class _DropIn(nn.RNNBase):
         """The first layer's call, as the kernels take it: for `explain`. A PackedSequence brings its mask."""
         padded, _, mask = self._batch_first(x)
         states = self._states(x, initial_state, padded, isinstance(x, Tensor) and x.dim() == 2)
+        if torch.is_autocast_enabled(padded.device.type):
+            padded = padded.to(self.weight_ih_l0.dtype)
         return self._recurrence(padded, tuple(s[0] for s in states), mask, 0, 0)
+
+    def _autocast(self, x: torch.dtype, states: list[Tensor], packed: bool) -> torch.dtype:
+        """The type of torch's results under autocast on a CPU. Ours are computed in the weights' type all the same.
+
+        A state takes part in the sums of a GRU and of a packed LSTM, and is not cast there.
+        """
+        if torch.float64 in (x, self.weight_ih_l0.dtype):  # which autocast leaves alone
+            return self.weight_ih_l0.dtype
+        lower = torch.get_autocast_dtype("cpu")
+        if self.kind == "gru" or (self.kind == "lstm" and packed):
+            return torch.promote_types(states[-1].dtype if states else x, lower)
+        return lower
 
     def _batch_first(self, input: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """The input batch first; of a PackedSequence also its lengths, and a mask if they differ."""

@@ -112,6 +112,8 @@ class _Layer(OverTime, RecurrentWeights):
         check_input(where, x, axes, self.input_size, weight.dtype)
         if mask is not None:
             check_mask(where, mask, tuple(x.shape[:-1]))
+        if x.dtype is not weight.dtype:  # autocast: our kernels have no lower precision to gain by
+            x = x.to(weight.dtype)
         names, shape = STATE_NAMES[self.kind], (*x.shape[:-2], self.units)
         state = self.start(initial_state, names, [shape] * len(names), weight)
         recurrent_mask = None
