@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from unrolled.errors import OptionError
 from unrolled.kernels import dispatch
 from unrolled.kernels.recurrence import Cell, Recurrence
 from unrolled.nn.basic import lengths_to_mask
@@ -27,12 +28,23 @@ def accelerate(module: nn.Module) -> nn.Module:
         `module`, each of those layers now a drop-in: the same object with the same parameters, keys in
         `state_dict`, hooks, call and results. `isinstance(layer, torch.nn.LSTM)` stays true.
 
+    Raises:
+        OptionError: `module` is no torch.nn.Module.
+
+    Under autocast on a CPU a drop-in computes in its weights' type, and returns the type that torch's layer would.
     Subclasses and layers with `proj_size` are left alone; the logger "unrolled" says so.
 
     >>> model = nn.Sequential(nn.LSTM(3, 4, num_layers=2, bidirectional=True))
     >>> type(accelerate(model)[0]).__module__
     'unrolled.nn.dropin'
     """
+    if not isinstance(module, nn.Module):
+        raise OptionError(
+            "accelerate",
+            expected="a torch.nn.Module",
+            got=f"a {type(module).__name__}",
+            cure="Pass a model, or a torch.nn.RNN, LSTM or GRU itself.",
+        )
     for name, layer in module.named_modules():
         if not isinstance(layer, nn.RNN | nn.LSTM | nn.GRU) or isinstance(layer, _DropIn):
             continue
