@@ -73,7 +73,9 @@ def run(r: Recurrence) -> tuple[Tensor, tuple[Tensor, ...]]:
 def run_in_float32(r: Recurrence) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The same for a type that the kernels have not, as bfloat16: in float32, and back."""
     dtype = r.x.dtype
-    wide = {n: v.float() for n, v in r._asdict().items() if isinstance(v, Tensor) and v.is_floating_point()}
+    wide: Any = {
+        n: v.float() for n, v in r._asdict().items() if isinstance(v, Tensor) and v.is_floating_point()
+    }
     y, state = run(r._replace(state=tuple(s.float() for s in r.state), **wide))
     return y.to(dtype), tuple(s.to(dtype) for s in state)
 

@@ -110,7 +110,7 @@ class Bidirectional(nn.Module):
 
 def _states_of(layer: Any) -> int:
     """How many tensors the state of a layer is."""
-    size = layer.cell.state_size if isinstance(layer, RNN) else STATE_NAMES[layer.kind]
+    size: Any = layer.cell.state_size if isinstance(layer, RNN) else STATE_NAMES[layer.kind]
     return 1 if isinstance(size, int) else len(size)
 
 

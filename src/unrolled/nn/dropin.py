@@ -63,6 +63,7 @@ class _DropIn(nn.RNNBase):
     """The forward of torch.nn.RNN, LSTM and GRU, layer by layer and direction by direction on ours."""
 
     kind: Cell
+    weight_ih_l0: Tensor
     implementation: str | None = None
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
