@@ -81,7 +81,10 @@ int64_t ask(nb::handle tensor, PyObject* method) {
 // Where a tensor's numbers begin; 0 for None.
 int64_t address(nb::handle tensor) {
   static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
-  return tensor.is_none() ? 0 : ask(tensor, data_ptr);
+  if (tensor.is_none()) return 0;
+  const int64_t found = ask(tensor, data_ptr);    // 0 of a fake tensor, and of one on the meta device
+  if (!found) throw std::invalid_argument("a tensor without memory");
+  return found;
 }
 // The same of a contiguous tensor of so many bytes, one that this package has not made itself.
 int64_t address(nb::handle tensor, int64_t bytes) {

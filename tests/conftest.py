@@ -47,6 +47,6 @@ def without_native(monkeypatch):
 
     from unrolled.kernels import dispatch
 
-    rows = tuple(replace(row, built=row.name != "native") for row in dispatch.TABLE)
+    rows = tuple(replace(row, built="native" not in row.name) for row in dispatch.TABLE)
     monkeypatch.setattr(dispatch, "TABLE", rows)
     monkeypatch.setattr(dispatch, "_chosen", {})

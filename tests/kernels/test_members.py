@@ -58,3 +58,24 @@ def test_a_mask_and_states_have_the_axis_of_members_too():
     for i, layer in enumerate(layers):
         for got, expected in zip(together, layer(x[i], (h[i], c[i]), mask[i]), strict=True):
             torch.testing.assert_close(got[i], expected)
+
+
+@pytest.mark.parametrize("randomness", ["different", "same"])
+def test_vmap_over_weights_with_a_shared_input_draws_dropout(randomness):
+    layers = [ur.nn.GRU(FEATURES, UNITS, dropout=0.4, recurrent_dropout=0.3) for _ in range(MEMBERS)]
+    for layer in layers[1:]:
+        layer.load_state_dict(layers[0].state_dict())
+    stacked, _ = stack_module_state(layers)
+    x = torch.randn(BATCH, TIME, FEATURES)
+    call = lambda p, x: functional_call(layers[0], p, (x,))  # noqa: E731
+    y = torch.vmap(call, (0, None), randomness=randomness)(stacked, x)
+    assert torch.equal(y[0], y[1]) == (randomness == "same")
+
+
+def test_dropout_draws_what_torch_draws():
+    layer, x = ur.nn.GRU(FEATURES, UNITS, dropout=0.4), torch.randn(BATCH, TIME, FEATURES)
+    torch.manual_seed(1)
+    kept = torch.nn.functional.dropout(torch.ones(BATCH, 1, FEATURES), 0.4)
+    torch.manual_seed(1)
+    y = layer(x)
+    assert torch.equal(y, layer.eval()(x * kept))

@@ -1,9 +1,13 @@
 """The kernels as operators of torch: autograd, torch.func, torch.compile, opcheck."""
 
+import io
+
 import pytest
 import torch
 from recurrences import CELLS, make
-from torch.func import functional_call, grad, jacrev, stack_module_state, vmap
+from torch.autograd import forward_ad
+from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, stack_module_state, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import unrolled as ur
 from unrolled.errors import KernelError
@@ -160,3 +164,77 @@ def test_frozen_weights_get_no_gradient():
     assert torch.equal(x.grad, expected)
     assert all(p.grad is None for p in layer.parameters())
     assert operators.run(layer.recurrence(x.detach()))[0].grad_fn is None
+
+
+TRACED = {
+    "LSTM": lambda: ur.nn.LSTM(3, 4),
+    "GRU": lambda: ur.nn.GRU(3, 4, return_sequences=True, layer_norm=True),
+    "SimpleRNN, both ways": lambda: ur.nn.Bidirectional(ur.nn.SimpleRNN(3, 4)),
+    "accelerated": lambda: ur.accelerate(
+        torch.nn.LSTM(3, 4, num_layers=2, bidirectional=True, batch_first=True)
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("make", TRACED.values(), ids=TRACED)
+def test_a_jit_trace_holds_the_kernel(make):
+    layer, x = make(), torch.randn(4, 6, 3)
+    with torch.no_grad():
+        traced = torch.jit.trace(layer, torch.zeros(2, 5, 3))
+        assert "unrolled::recurrence" in str(traced.inlined_graph)
+        file = io.BytesIO()
+        torch.jit.save(traced, file)
+        file.seek(0)
+        torch.testing.assert_close(torch.jit.load(file)(x), layer(x))
+    with pytest.raises(RuntimeError, match="no gradient to be asked of the bare operator"):
+        traced(x)
+    with pytest.raises(KernelError, match=r"no gradients, .* Trace under torch.no_grad\(\)"):
+        torch.jit.trace(layer, x)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("make", TRACED.values(), ids=TRACED)
+def test_an_exported_program_holds_the_kernel_and_wants_no_grad(make):
+    layer, x = make(), torch.randn(2, 5, 3)
+    program = torch.export.export(layer, (x,)).module()
+    with torch.no_grad():
+        torch.testing.assert_close(program(x), layer(x))
+    with pytest.raises(KernelError, match=r"torch.export, make_fx .* under torch.no_grad\(\)"):
+        program(x)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_make_fx_records_the_kernel():
+    layer, x = ur.nn.GRU(3, 4), torch.randn(2, 5, 3)
+    with torch.no_grad():
+        graph = make_fx(layer)(torch.zeros(2, 5, 3))
+        assert "unrolled.recurrence" in graph.code
+        torch.testing.assert_close(graph(x), layer(x))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`")
+@each_cell
+@pytest.mark.parametrize("asks_for_gradients", [False, True])
+def test_forward_mode_is_refused_and_never_loses_a_tangent(cell, variant, asks_for_gradients):
+    r = make(cell, **variant)
+    x, weights = r.x.requires_grad_(asks_for_gradients), r.weight_hh.requires_grad_(asks_for_gradients)
+
+    def run(x, implementation="native"):
+        return dispatch.run(r._replace(x=x, weight_hh=weights), implementation)[0]
+
+    def dual():
+        with forward_ad.dual_level():
+            return forward_ad.unpack_dual(run(forward_ad.make_dual(x, torch.ones_like(x)))).tangent
+
+    calls = [
+        lambda: jvp(run, (x,), (torch.ones_like(x),)),
+        lambda: jacfwd(run)(x),
+        lambda: hessian(lambda x: run(x).sum())(x),
+        dual,
+    ]
+    for call in calls:
+        with pytest.raises(KernelError, match=r"forward mode \(jvp, .* 'reference', which has both"):
+            call()
+    assert jvp(lambda x: run(x, "reference"), (x,), (torch.ones_like(x),))[1].abs().max() > 0
+    torch.testing.assert_close(jacrev(run)(x), jacfwd(lambda x: run(x, "reference"))(x))

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 import unrolled as ur
+from unrolled.kernels import dispatch, native
 from unrolled.nn import dropin
 
 BATCH, TIME, FEATURES, UNITS = 4, 6, 3, 5
@@ -203,3 +204,80 @@ def test_wrong_input_raises_what_torch_raises():
     bad = torch.zeros(1, BATCH + 1, UNITS, dtype=torch.float64)
     with pytest.raises(RuntimeError, match="Expected hidden size"):
         ours(torch.randn(TIME, BATCH, FEATURES, dtype=torch.float64), (bad, bad))
+
+
+LOW = {torch.bfloat16: 2e-2, torch.float16: 3e-3}
+
+
+@pytest.mark.parametrize("implementation", [None, "torch", "native in float32"])
+@pytest.mark.parametrize("dtype", LOW, ids=str)
+@pytest.mark.parametrize("pack", [False, True], ids=["padded", "packed"])
+@pytest.mark.parametrize("kind", MAKERS)
+def test_low_precision_is_near_float32_forward_and_backward(kind, pack, dtype, implementation):
+    """At least as near as a few roundings of the type, and never on the reference's loop."""
+    if (pack and implementation == "torch") or (
+        implementation not in (None, "torch") and not native.AVAILABLE
+    ):
+        pytest.skip("not covered")
+    torch.manual_seed(2)
+    theirs = MAKERS[kind](num_layers=2, bidirectional=True).to(dtype)
+    ours, exact = ur.accelerate(copy.deepcopy(theirs)), copy.deepcopy(theirs).float()
+    ours.implementation = implementation
+    x = torch.randn(TIME, BATCH, FEATURES).to(dtype)
+    found = []
+    for module, given in ((ours, x), (exact, x.float())):
+        leaf = given.clone().requires_grad_()
+        results = tensors(module(nn.utils.rnn.pack_padded_sequence(leaf, [6, 5, 3, 1]) if pack else leaf))
+        sum(t.sum() for t in results).backward()
+        found.append([*results, leaf.grad, *(p.grad for p in module.parameters())])
+    for got, expected in zip(*found, strict=True):
+        assert got.dtype == dtype
+        assert (got.float() - expected).abs().max() <= LOW[dtype] * max(1, expected.abs().max())
+    if implementation is None and native.AVAILABLE:
+        assert ur.explain(ours, x).implementation == "native in float32"
+
+
+def test_low_precision_without_the_kernels_is_torchs(monkeypatch):
+    monkeypatch.setattr(dispatch, "TABLE", [r for r in dispatch.TABLE if "native" not in r.name])
+    monkeypatch.setattr(dispatch, "_chosen", {})
+    layer = ur.accelerate(nn.GRU(FEATURES, UNITS)).bfloat16()
+    assert ur.explain(layer, torch.randn(TIME, BATCH, FEATURES).bfloat16()).implementation == "torch"
+
+
+@pytest.mark.parametrize("state", [None, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("given", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("pack", [False, True], ids=["padded", "packed"])
+@pytest.mark.parametrize("kind", MAKERS)
+def test_autocast_gives_torchs_type_computed_in_the_weights(kind, pack, given, state):
+    torch.manual_seed(4)
+    theirs = MAKERS[kind]()
+    ours = ur.accelerate(copy.deepcopy(theirs))
+    x = torch.randn(TIME, BATCH, FEATURES).to(given)
+    h = torch.randn(1, BATCH, UNITS).to(state) if state else None
+    hx = (h, h) if kind == "lstm" and state else h
+    x = nn.utils.rnn.pack_padded_sequence(x, [6, 5, 3, 1]) if pack else x
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected, got = tensors(theirs(x, hx)), tensors(ours(x, hx))
+        if native.AVAILABLE:
+            assert ur.explain(ours, x).implementation == "native"
+    for a, b in zip(got, expected, strict=True):
+        assert a.dtype == b.dtype
+        torch.testing.assert_close(a.float(), b.float(), rtol=0, atol=2e-2)
+
+
+def test_autocast_leaves_float64_alone():
+    theirs, ours = twins("lstm")
+    x = torch.randn(TIME, BATCH, FEATURES, dtype=torch.float64)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(tensors(ours(x)), tensors(theirs(x)))
+
+
+@pytest.mark.parametrize("make", [ur.nn.SimpleRNN, ur.nn.LSTM, ur.nn.GRU])
+def test_a_layer_of_ours_under_autocast_computes_in_its_weights_type(make):
+    layer, x = make(FEATURES, UNITS), torch.randn(BATCH, TIME, FEATURES).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = layer(x)
+        chosen = ur.explain(layer, x).implementation
+    if native.AVAILABLE:
+        assert chosen == "native"
+        assert torch.equal(y, layer(x.float()))

@@ -141,7 +141,15 @@ def test_bidirectional():
     refused(lambda: make(backward, backward_layer=backward), OptionError, where, "that goes backwards")
     layer = make(ur.nn.LSTM(3, 4))
     three = [torch.zeros(2, 4)] * 3
-    refused(lambda: layer(torch.zeros(2, 5, 3), three), ShapeError, where, "the states of both layers, got 3")
+    refused(
+        lambda: layer(torch.zeros(2, 5, 3), three),
+        ShapeError,
+        where,
+        "4 tensors, the states of both layers, got 3",
+    )
+    refused(lambda: layer(torch.zeros(2, 5, 3), three[:2]), ShapeError, where, "of 4 tensors", "got 2")
+    cell = make(ur.nn.RNN(ur.nn.GRUCell(3, 4)))
+    refused(lambda: cell(torch.zeros(2, 5, 3), three), ShapeError, where, "of 2 tensors", "got 3")
 
     class Bare(torch.nn.Module):
         state_size = 4
@@ -277,3 +285,36 @@ def test_a_nan_that_was_given_is_passed_on():
     y = layer(x)
     assert y[0].isnan().all()
     assert y[1].isfinite().all()
+
+
+def test_the_cure_fits_the_mistake(layer):
+    name = type(layer).__name__
+    refused(lambda: layer(torch.zeros(2, 3)), ShapeError, name, "give that one return_sequences=True")
+    bad = (torch.zeros(3, 4),) * STATES[name]
+    refused(
+        lambda: layer(torch.zeros(2, 5, 3), bad), ShapeError, name, "the batch's size and the layer's units."
+    )
+    layer.stateful = True
+    with pytest.raises(ShapeError) as caught:
+        layer(torch.zeros(2, 5, 3), bad)
+    assert "reset_state" not in str(caught.value)
+    layer.state = bad
+    refused(
+        lambda: layer(torch.zeros(2, 5, 3)), ShapeError, name, "Call reset_state() before a batch of another"
+    )
+
+
+def test_explain_and_accelerate_say_what_they_take():
+    x, one = (
+        torch.zeros(2, 5, 3),
+        "Pass one recurrent layer, as explain(model[0], x); RNN(cell) runs the cell's own loop",
+    )
+    for bad in (torch.nn.Sequential(ur.nn.GRU(3, 4)), ur.nn.RNN(ur.nn.GRUCell(3, 4)), torch.nn.GRU(3, 4)):
+        refused(lambda b=bad: ur.explain(b, x), OptionError, "explain", f"got a {type(bad).__name__}", one)
+    refused(lambda: ur.accelerate("x"), OptionError, "accelerate", "a torch.nn.Module, got a str")
+
+
+@pytest.mark.parametrize("make", FUSED, ids=lambda layer: layer.__name__)
+def test_help_says_what_can_be_set(make):
+    assert "implementation: None (the first that covers the call" in make.__doc__
+    assert make.__init__.__doc__ != torch.nn.Module.__init__.__doc__

@@ -5,11 +5,17 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 import unrolled as ur
-from unrolled.errors import InputError, OptionError
+from unrolled.errors import InputError, OptionError, ShapeError
+from unrolled.kernels import native
 
 X = torch.randn(2, 5, 3)
+
+
+def tensors(result):
+    return [result] if isinstance(result, torch.Tensor) else [t for part in result for t in tensors(part)]
 
 
 @pytest.mark.parametrize("make", [nn.RNN, nn.LSTM, nn.GRU])
@@ -65,3 +71,26 @@ def test_a_fresh_backward_layer_has_no_state():
     layer = ur.nn.LSTM(3, 4, stateful=True)
     layer(X)
     assert ur.nn.Bidirectional(layer).backward_layer.state is None
+
+
+@pytest.mark.parametrize("make", [ur.nn.SimpleRNN, ur.nn.LSTM, ur.nn.GRU])
+@pytest.mark.parametrize("grad", [True, False])
+def test_fake_tensors_give_fake_results(make, grad):
+    with FakeTensorMode(), torch.set_grad_enabled(grad):
+        layer = make(3, 4, return_sequences=True, return_state=True)
+        results = [*layer(torch.randn(2, 5, 3)), *tensors(ur.accelerate(nn.LSTM(3, 4))(torch.randn(5, 2, 3)))]
+        cell = ur.nn.RNN(ur.nn.GRUCell(3, 4))(torch.randn(2, 5, 3))
+    assert all(isinstance(t, FakeTensor) for t in [*results, cell])
+    assert results[0].shape == (2, 5, 4)
+    assert results[0].requires_grad == grad
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
+@pytest.mark.skipif(not native.AVAILABLE, reason="the C++ kernels are not built")
+@pytest.mark.parametrize("device", ["fake", "meta"])
+def test_weights_without_memory_are_refused(device):
+    with FakeTensorMode() if device == "fake" else torch.device("meta"):
+        layer = ur.nn.LSTM(3, 4)
+    layer.implementation = "native"
+    with pytest.raises(ShapeError, match="a tensor without memory"):
+        layer(X)

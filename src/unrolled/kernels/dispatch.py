@@ -53,10 +53,19 @@ TABLE: tuple[Implementation, ...] = (
         built=native.AVAILABLE,
     ),
     Implementation(
+        "native in float32",
+        cells=frozenset({"simple_rnn", "lstm", "gru"}),
+        devices=frozenset({"cpu"}),
+        dtypes=frozenset({torch.bfloat16, torch.float16}),
+        options=None,
+        run=operators.run_in_float32,
+        built=native.AVAILABLE,
+    ),
+    Implementation(
         "torch",
         cells=frozenset({"simple_rnn", "lstm", "gru"}),
         devices=frozenset({"cpu", "cuda"}),
-        dtypes=frozenset({torch.float32, torch.float64}),
+        dtypes=frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16}),
         options=frozenset(
             {"activation=tanh", "activation=relu, simple_rnn", "reset_after", "reverse", "last_only"}
         ),
@@ -95,7 +104,8 @@ def explain(layer: Any, x: Tensor, mask: Tensor | None = None) -> Choice:
             "explain",
             expected="a recurrent layer of unrolled.nn or a drop-in",
             got=f"a {type(layer).__name__}",
-            cure="Pass the layer itself, or convert the model with unrolled.accelerate first.",
+            cure="Pass one recurrent layer, as explain(model[0], x); RNN(cell) runs the cell's own loop, and a "
+            "torch.nn layer torch's, unless unrolled.accelerate has converted it.",
         )
     with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
         r = layer.recurrence(x, mask=mask)
@@ -132,7 +142,7 @@ def _choose(r: Recurrence, implementation: str | None, log: bool) -> tuple[Imple
                 r.cell,
                 expected=f"implementation {implementation!r} to cover this call",
                 got=missing,
-                cure=f"Set layer.implementation to None, or to one of {[row.name for row in TABLE]}.",
+                cure=f"Set layer.implementation to None, or to one of {[row.name for row in TABLE if row.built]}.",
             )
         return named[0], "asked for by name"
     refused = []
@@ -140,7 +150,10 @@ def _choose(r: Recurrence, implementation: str | None, log: bool) -> tuple[Imple
         missing = _missing(row, r, used)
         if not missing:
             break
-        refused.append(f"{row.name} does not cover {missing}")
+        if row.run is operators.run_in_float32 and r.x.dtype not in (torch.bfloat16, torch.float16):
+            continue  # nobody expects it there
+        needs = "needs" if not row.built else "does not cover"
+        refused.append(f"{row.name} {needs} {missing}")
     if not refused:
         return row, f"the first in the table that covers {r.cell} on {r.x.device.type} in {_name(r.x.dtype)}"
     reason = "; ".join(refused)
@@ -171,7 +184,7 @@ def _missing(row: Implementation, r: Recurrence, used: frozenset[str]) -> str:
     """What `row` lacks for `r`, in words; empty where it lacks nothing."""
     found: list[str] = []
     if not row.built:
-        return "anything here, for it was not built"
+        return "the C++ kernels, which were not built here"
     if row.cells is not None and r.cell not in row.cells:
         found.append(r.cell)
     if row.devices is not None and r.x.device.type not in row.devices:

@@ -219,7 +219,7 @@ def _call(function: Any, a: Arguments, o: Options, rest: tuple[Any, ...]) -> Non
             "native",
             "tensors that fit together",
             f"{fault}: {shapes}",
-            "Stack the weights of all members, or of none; give all tensors one type.",
+            "Stack the weights of all members, or of none; give all tensors one type, and memory (not fake, not meta).",
         ) from fault
 
 

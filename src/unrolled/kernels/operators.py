@@ -1,7 +1,7 @@
 """The C++ kernels for autograd, torch.func and torch.compile.
 
-Eager calls go straight to `native.py`. Under torch.compile, and wherever tensors are not plain (fake ones,
-dispatch modes), they go through two operators of `torch.library`, unrolled::recurrence and
+Eager calls go straight to `native.py`. Under torch.compile and torch.jit.trace, and wherever tensors are not plain
+(fake ones, dispatch modes), they go through two operators of `torch.library`, unrolled::recurrence and
 unrolled::recurrence_backward, of which neither is differentiable: the autograd.Function lies outside them.
 """
 
@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from unrolled.errors import KernelError
 from unrolled.kernels import native
 from unrolled.kernels.native import Arguments, Options
 from unrolled.kernels.recurrence import Recurrence
 
-__all__ = ["run"]
+__all__ = ["run", "run_in_float32"]
 
 INPUTS = len(Arguments._fields)
 DIFFERENTIABLE = 9  # of them, the first ones
@@ -43,10 +44,34 @@ def run(r: Recurrence) -> tuple[Tensor, tuple[Tensor, ...]]:
     if not plain and _transformed():  # what requires a gradient lies under the transformation
         y, h, *rest = _OverTime.apply(*arguments, *options)
     elif torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in arguments]):  # noqa: C419
-        y, h, *rest = (_apply_plain if plain else _Traced.apply)(*arguments, *options)
+        if not plain and _in_jit_trace():
+            raise KernelError(
+                "torch.jit.trace",
+                "no gradients, which a traced graph would lose",
+                "weights or an input that require them",
+                "Trace under torch.no_grad(), and call the traced module so; or use torch.compile.",
+            )
+        if plain:
+            y, h, *rest = _apply_plain(*arguments, *options)
+        else:
+            y, h, *rest = (_Traced if torch.compiler.is_compiling() else _OverTime).apply(
+                *arguments, *options
+            )
+    elif not plain and _in_forward_mode():
+        y, h, *rest = _OverTime.apply(*arguments, *options)  # its jvp refuses a tangent, which would get lost
     else:
-        y, h, *rest = _forward(arguments, options, save=False)
+        y, h, *rest = _forward(arguments, options, save=False, plain=plain)
     return y, (h, rest[0]) if r.cell == "lstm" else (h,)
+
+
+def run_in_float32(r: Recurrence) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The same for a type that the kernels have not, as bfloat16: in float32, and back."""
+    dtype = r.x.dtype
+    wide: Any = {
+        n: v.float() for n, v in r._asdict().items() if isinstance(v, Tensor) and v.is_floating_point()
+    }
+    y, state = run(r._replace(state=tuple(s.float() for s in r.state), **wide))
+    return y.to(dtype), tuple(s.to(dtype) for s in state)
 
 
 def _transformed() -> bool:
@@ -61,12 +86,22 @@ def _plain(x: Tensor) -> bool:
         and type(x) in (Tensor, torch.nn.Parameter)
         and not _transformed()
         and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._get_tracing_state() is None
+        and forward_ad._current_level < 0
     )
 
 
-def _forward(a: Arguments, o: Options, save: bool) -> tuple[Tensor, ...]:
+def _in_forward_mode() -> bool:
+    return not torch.compiler.is_compiling() and forward_ad._current_level >= 0
+
+
+def _in_jit_trace() -> bool:
+    return not torch.compiler.is_compiling() and torch._C._get_tracing_state() is not None
+
+
+def _forward(a: Arguments, o: Options, save: bool, plain: bool) -> tuple[Tensor, ...]:
     """y, h, for an LSTM c, and with `save` what is saved."""
-    if _plain(a.x):
+    if plain:
         return tuple(t for t in native.forward(a, o, save) if t is not None)
     y, h, c, saved = torch.ops.unrolled.recurrence(*a, *o, save)
     return (y, h) + (c,) * (o.cell == native.LSTM) + (saved,) * save
@@ -77,7 +112,9 @@ class _OverTime(torch.autograd.Function):
 
     @staticmethod
     def forward(*inputs: Any) -> tuple[Tensor, ...]:
-        return _forward(Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS:]), save=True)
+        return _forward(
+            Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS:]), save=True, plain=_plain(inputs[0])
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -103,12 +140,16 @@ class _OverTime(torch.autograd.Function):
         return (*found, *NO_GRADIENTS)
 
     @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise _no_forward_mode()
+
+    @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
         return _over_members(_OverTime.apply, info.batch_size, in_dims, inputs, INPUTS)
 
 
 class _Traced(_OverTime):
-    """The same for torch.compile, which likes it in one function better."""
+    """The same for torch.compile, which likes it in one function better, and no jvp."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
@@ -116,7 +157,7 @@ class _Traced(_OverTime):
         _OverTime.setup_context(ctx, inputs, output)
         return output
 
-    setup_context = torch.autograd.Function.setup_context
+    setup_context, jvp = torch.autograd.Function.setup_context, torch.autograd.Function.jvp
 
 
 class _Plain(_OverTime):
@@ -173,6 +214,10 @@ class _Backward(torch.autograd.Function):
         raise _no_second_derivative()
 
     @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise _no_forward_mode()
+
+    @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
         return _over_members(_Backward.apply, info.batch_size, in_dims, inputs, INPUTS + 8)
 
@@ -183,6 +228,15 @@ def _no_second_derivative() -> KernelError:
         "one backward",
         "a backward through the backward (create_graph=True)",
         "Set layer.implementation = 'reference', which can be differentiated twice.",
+    )
+
+
+def _no_forward_mode() -> KernelError:
+    return KernelError(
+        "native",
+        "derivatives backwards (backward, grad, jacrev)",
+        "forward mode (jvp, jacfwd, hessian)",
+        "Set layer.implementation = 'reference', which has both.",
     )
 
 
@@ -258,7 +312,8 @@ def _refuse_gradients(name: str) -> Any:
                 f"torch.ops.unrolled.{name}",
                 "no gradient to be asked of the bare operator",
                 "an input that requires one",
-                "Call the layer, or wrap the operator in torch.no_grad().",
+                "Call the layer itself, or this (a program of torch.export, make_fx or torch.jit.trace, too) "
+                "under torch.no_grad().",
             )
         with torch._C._AutoDispatchBelowAutograd():
             return getattr(torch.ops.unrolled, name)(*inputs)

@@ -35,6 +35,7 @@ class Dense(nn.Module):
     """
 
     def __init__(self, in_features: int, units: int, *, activation: Activation | None = None):
+        """Take the arguments that the class describes."""
         super().__init__()
         check_positive("Dense", in_features=in_features, units=units)
         check_activation("Dense", activation or "linear")
@@ -75,6 +76,7 @@ class RepeatVector(nn.Module):
     """
 
     def __init__(self, n: int):
+        """Take the arguments that the class describes."""
         super().__init__()
         check_positive("RepeatVector", n=n)
         self.n = n

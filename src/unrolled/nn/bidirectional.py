@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from unrolled.errors import OptionError, ShapeError
-from unrolled.kernels.recurrence import Recurrence
-from unrolled.nn.recurrent import OverTime
+from unrolled.kernels.recurrence import STATE_NAMES, Recurrence
+from unrolled.nn.recurrent import RNN, OverTime
 from unrolled.nn.validation import check_choice
 
 __all__ = ["Bidirectional"]
@@ -41,6 +41,7 @@ class Bidirectional(nn.Module):
     def __init__(
         self, layer: nn.Module, merge_mode: str | None = "concat", *, backward_layer: nn.Module | None = None
     ):
+        """Take the arguments that the class describes."""
         super().__init__()
         check_choice("Bidirectional", "merge_mode", merge_mode, ["concat", "sum", "mul", "ave", None])
         self.merge_mode = merge_mode
@@ -59,11 +60,15 @@ class Bidirectional(nn.Module):
         """Both layers over x; arguments, shapes and errors are those of the layer."""
         forward_state, backward_state = None, None
         if initial_state is not None:
-            if not isinstance(initial_state, tuple | list) or len(initial_state) % 2 or not initial_state:
+            half = _states_of(self.forward_layer)
+            if not isinstance(initial_state, tuple | list) or len(initial_state) != 2 * half:
                 got = f"{len(initial_state)}" if isinstance(initial_state, tuple | list) else "one"
-                cure = "Pass those of the forward layer, then those of the backward layer."
-                raise ShapeError("Bidirectional", "initial_state with the states of both layers", got, cure)
-            half = len(initial_state) // 2
+                raise ShapeError(
+                    "Bidirectional",
+                    expected=f"initial_state of {2 * half} tensors, the states of both layers",
+                    got=got,
+                    cure="Pass those of the forward layer, then those of the backward layer.",
+                )
             forward_state, backward_state = tuple(initial_state[:half]), tuple(initial_state[half:])
         ahead = self.forward_layer(x, forward_state, mask)
         back = self.backward_layer(x, backward_state, mask)
@@ -101,6 +106,12 @@ class Bidirectional(nn.Module):
     def extra_repr(self) -> str:
         """The way of merging."""
         return f"merge_mode={self.merge_mode!r}"
+
+
+def _states_of(layer: Any) -> int:
+    """How many tensors the state of a layer is."""
+    size: Any = layer.cell.state_size if isinstance(layer, RNN) else STATE_NAMES[layer.kind]
+    return 1 if isinstance(size, int) else len(size)
 
 
 def _check_alike(ahead: OverTime, back: OverTime) -> None:

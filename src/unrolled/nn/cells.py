@@ -118,6 +118,7 @@ class _Cell(RecurrentWeights):
         use_bias: bool = True,
         layer_norm: bool = False,
     ):
+        """Take the arguments that the class describes."""
         super().__init__()
         self.make_weights(input_size, units, activation, use_bias, layer_norm)
 
@@ -263,6 +264,7 @@ class GRUCell(_Cell):
         reset_after: bool = True,
         layer_norm: bool = False,
     ):
+        """Take the arguments that the class describes."""
         nn.Module.__init__(self)
         self.reset_after = reset_after
         self.make_weights(input_size, units, activation, use_bias, layer_norm)

@@ -59,6 +59,7 @@ class Conv1D(nn.Module):
         dilation_rate: int = 1,
         activation: Activation | None = None,
     ):
+        """Take the arguments that the class describes."""
         super().__init__()
         check_positive("Conv1D", in_channels=in_channels, filters=filters, kernel_size=kernel_size)
         check_positive("Conv1D", strides=strides, dilation_rate=dilation_rate)
@@ -111,6 +112,7 @@ class _Pooling1D(nn.Module):
     def __init__(
         self, pool_size: int = 2, *, strides: int | None = None, padding: Literal["valid", "same"] = "valid"
     ):
+        """Take the arguments that the class describes."""
         super().__init__()
         where = type(self).__name__
         strides = pool_size if strides is None else strides

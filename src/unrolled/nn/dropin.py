@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from unrolled.errors import OptionError
 from unrolled.kernels import dispatch
 from unrolled.kernels.recurrence import Cell, Recurrence
 from unrolled.nn.basic import lengths_to_mask
@@ -27,12 +28,23 @@ def accelerate(module: nn.Module) -> nn.Module:
         `module`, each of those layers now a drop-in: the same object with the same parameters, keys in
         `state_dict`, hooks, call and results. `isinstance(layer, torch.nn.LSTM)` stays true.
 
+    Raises:
+        OptionError: `module` is no torch.nn.Module.
+
+    Under autocast on a CPU a drop-in computes in its weights' type, and returns the type that torch's layer would.
     Subclasses and layers with `proj_size` are left alone; the logger "unrolled" says so.
 
     >>> model = nn.Sequential(nn.LSTM(3, 4, num_layers=2, bidirectional=True))
     >>> type(accelerate(model)[0]).__module__
     'unrolled.nn.dropin'
     """
+    if not isinstance(module, nn.Module):
+        raise OptionError(
+            "accelerate",
+            expected="a torch.nn.Module",
+            got=f"a {type(module).__name__}",
+            cure="Pass a model, or a torch.nn.RNN, LSTM or GRU itself.",
+        )
     for name, layer in module.named_modules():
         if not isinstance(layer, nn.RNN | nn.LSTM | nn.GRU) or isinstance(layer, _DropIn):
             continue
@@ -51,6 +63,7 @@ class _DropIn(nn.RNNBase):
     """The forward of torch.nn.RNN, LSTM and GRU, layer by layer and direction by direction on ours."""
 
     kind: Cell
+    weight_ih_l0: Tensor
     implementation: str | None = None
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
@@ -58,6 +71,11 @@ class _DropIn(nn.RNNBase):
         x, lengths, mask = self._batch_first(input)
         one = isinstance(input, Tensor) and input.dim() == 2
         states = self._states(input, hx, x, one)
+        autocast = None
+        if torch.is_autocast_enabled("cpu") and x.device.type == "cpu":
+            autocast = self._autocast(x.dtype, states, lengths is not None)
+            weight = self.weight_ih_l0.dtype
+            x, states = x.to(weight), [s.to(weight) for s in states]
         last = []
         for depth in range(self.num_layers):
             outputs = []
@@ -71,6 +89,8 @@ class _DropIn(nn.RNNBase):
             if self.training and self.dropout and depth < self.num_layers - 1:
                 x = self._dropout(x, lengths)
         finals = [torch.stack(parts) for parts in zip(*last, strict=True)]
+        if autocast is not None:
+            x, finals = x.to(autocast), [s.to(autocast) for s in finals]
         output: Tensor | PackedSequence
         if isinstance(input, PackedSequence):
             assert lengths is not None
@@ -86,7 +106,21 @@ class _DropIn(nn.RNNBase):
         """The first layer's call, as the kernels take it: for `explain`. A PackedSequence brings its mask."""
         padded, _, mask = self._batch_first(x)
         states = self._states(x, initial_state, padded, isinstance(x, Tensor) and x.dim() == 2)
+        if torch.is_autocast_enabled(padded.device.type):
+            padded = padded.to(self.weight_ih_l0.dtype)
         return self._recurrence(padded, tuple(s[0] for s in states), mask, 0, 0)
+
+    def _autocast(self, x: torch.dtype, states: list[Tensor], packed: bool) -> torch.dtype:
+        """The type of torch's results under autocast on a CPU. Ours are computed in the weights' type all the same.
+
+        A state takes part in the sums of a GRU and of a packed LSTM, and is not cast there.
+        """
+        if torch.float64 in (x, self.weight_ih_l0.dtype):  # which autocast leaves alone
+            return self.weight_ih_l0.dtype
+        lower = torch.get_autocast_dtype("cpu")
+        if self.kind == "gru" or (self.kind == "lstm" and packed):
+            return torch.promote_types(states[-1].dtype if states else x, lower)
+        return lower
 
     def _batch_first(self, input: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """The input batch first; of a PackedSequence also its lengths, and a mask if they differ."""
@@ -107,7 +141,7 @@ class _DropIn(nn.RNNBase):
     def _states(self, input: Any, hx: Any, x: Tensor, one: bool) -> list[Tensor]:
         """The initial states, (layers · directions, batch, units) each, in the order of the batch in x; or none."""
         directions = 2 if self.bidirectional else 1
-        shape = (self.num_layers * directions, len(x), self.hidden_size)
+        shape = (self.num_layers * directions, x.shape[0], self.hidden_size)
         if hx is None:
             return []
         given = list(hx) if self.kind == "lstm" else [hx]

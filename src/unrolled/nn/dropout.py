@@ -38,7 +38,9 @@ def drawing_from(generators: Sequence[torch.Generator], stacked: bool) -> Iterat
 def draw_kept(like: Tensor, shape: tuple[int, ...], dtype: torch.dtype, rate: float) -> Tensor:
     """A mask of dropout, already divided by the share kept. From the global generator, it is that of F.dropout."""
     if _sources is None:
-        return F.dropout(like.new_ones(shape, dtype=dtype), rate)
+        if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:
+            return F.dropout(like.new_ones(shape, dtype=dtype), rate)  # nothing in place, for torch.vmap
+        return like.new_empty(shape, dtype=dtype).bernoulli_(1 - rate).div_(1 - rate)
     generators, stacked = _sources
     mask = torch.empty(shape, dtype=dtype)
     for part, generator in zip(mask if stacked else [mask], generators, strict=True):

@@ -36,11 +36,12 @@ class OverTime(nn.Module):
         self, given: Any, names: tuple[str, ...], shapes: Sequence[tuple[int, ...]], like: Tensor
     ) -> tuple[Tensor, ...]:
         """The state to start from: the one given, else the one kept, else an empty one, which means zeros."""
-        if given is None and self.stateful:
+        kept = given is None and self.stateful
+        if kept:
             given = self.state
         if given is None:
             return ()
-        state = check_state(type(self).__name__, given, names, shapes)
+        state = check_state(type(self).__name__, given, names, shapes, kept)
         return tuple(s.to(like.device, like.dtype) for s in state)
 
     def finish(self, y: Tensor, state: tuple[Tensor, ...]) -> Any:
@@ -70,6 +71,7 @@ class _Layer(OverTime, RecurrentWeights):
         recurrent_dropout: float = 0.0,
         layer_norm: bool = False,
     ):
+        """Take the arguments that the class describes."""
         super().__init__()
         check_rate(type(self).__name__, dropout=dropout, recurrent_dropout=recurrent_dropout)
         self.dropout, self.recurrent_dropout = dropout, recurrent_dropout
@@ -111,6 +113,8 @@ class _Layer(OverTime, RecurrentWeights):
         check_input(where, x, axes, self.input_size, weight.dtype)
         if mask is not None:
             check_mask(where, mask, tuple(x.shape[:-1]))
+        if x.dtype is not weight.dtype:  # autocast: our kernels have no lower precision to gain by
+            x = x.to(weight.dtype)
         names, shape = STATE_NAMES[self.kind], (*x.shape[:-2], self.units)
         state = self.start(initial_state, names, [shape] * len(names), weight)
         recurrent_mask = None
@@ -161,6 +165,10 @@ class SimpleRNN(_Layer):
     Raises:
         OptionError: a size below 1, an unknown activation, a dropout outside [0, 1).
 
+    Attributes:
+        implementation: None (the first that covers the call; `explain` tells which), or the name of one:
+            "native", "torch", "reference".
+
     Initial weights and the meaning of the arguments are Keras'. On the call see `forward`.
 
     >>> layer = SimpleRNN(8, 4, return_sequences=True, return_state=True)
@@ -192,6 +200,10 @@ class LSTM(_Layer):
 
     Raises:
         OptionError: a size below 1, an unknown activation, a dropout outside [0, 1).
+
+    Attributes:
+        implementation: None (the first that covers the call; `explain` tells which), or the name of one:
+            "native", "torch", "reference".
 
     Initial weights and the meaning of the arguments are Keras'. On the call see `forward`.
 
@@ -227,6 +239,10 @@ class GRU(_Layer):
     Raises:
         OptionError: a size below 1, an unknown activation, a dropout outside [0, 1).
 
+    Attributes:
+        implementation: None (the first that covers the call; `explain` tells which), or the name of one:
+            "native", "torch", "reference".
+
     Initial weights and the meaning of the arguments are Keras'. On the call see `forward`.
 
     >>> layer = GRU(8, 4, go_backwards=True)
@@ -252,6 +268,7 @@ class GRU(_Layer):
         recurrent_dropout: float = 0.0,
         layer_norm: bool = False,
     ):
+        """Take the arguments that the class describes."""
         nn.Module.__init__(self)
         check_rate("GRU", dropout=dropout, recurrent_dropout=recurrent_dropout)
         self.dropout, self.recurrent_dropout, self.reset_after = dropout, recurrent_dropout, reset_after
@@ -292,6 +309,7 @@ class RNN(OverTime):
         go_backwards: bool = False,
         stateful: bool = False,
     ):
+        """Take the arguments that the class describes."""
         super().__init__()
         size = getattr(cell, "state_size", None)
         sizes = size if isinstance(size, tuple) else (size,)

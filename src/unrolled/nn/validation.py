@@ -86,6 +86,8 @@ def check_input(
     got = str(tuple(x.shape))
     if x.ndim != len(axes):
         cure = f"Add the missing axis, as in x[None]: the axes are {', '.join(axes)}."
+        if "time" in axes and x.ndim == len(axes) - 1:
+            cure += " After another recurrent layer, give that one return_sequences=True."
         if x.ndim > len(axes):
             cure = f"Reshape to {len(axes)} axes: {', '.join(axes)}."
         raise ShapeError(where, expected, got, cure)
@@ -102,9 +104,12 @@ def check_input(
 
 
 def check_state(
-    where: str, state: Any, names: Sequence[str], shapes: Sequence[tuple[int, ...]]
+    where: str, state: Any, names: Sequence[str], shapes: Sequence[tuple[int, ...]], kept: bool = False
 ) -> tuple[Tensor, ...]:
-    """The state as a tuple, a tensor of its shape for each name; a bare tensor stands for a state of one."""
+    """The state as a tuple, a tensor of its shape for each name; a bare tensor stands for a state of one.
+
+    `kept`: it was not given, but kept by the layer from its last call.
+    """
     states = (state,) if isinstance(state, Tensor) else state
     wanted = f"initial_state of {len(names)} tensor{'s' * (len(names) > 1)} ({', '.join(names)})"
     if not isinstance(states, tuple | list) or not all(isinstance(s, Tensor) for s in states):
@@ -116,9 +121,9 @@ def check_state(
         )
     for name, s, shape in zip(names, states, shapes, strict=True):
         if tuple(s.shape) != tuple(shape):
-            cure = (
-                "Pass one of the batch's size and the layer's units; after another batch size, reset_state()."
-            )
+            cure = "Pass one of the batch's size and the layer's units."
+            if kept:
+                cure = "Call reset_state() before a batch of another size."
             raise ShapeError(where, f"state {name} of shape {tuple(shape)}", str(tuple(s.shape)), cure)
     return tuple(states)
 
@@ -144,10 +149,15 @@ def check_finite(
     """Finite inputs (those not masked), initial states and weights gave no NaN: a NaN once made stays to the
     last step, so that is looked at.
 
-    Skipped where looking would cost a synchronisation (CUDA) or cannot be done (inside torch.func or
-    torch.compile, or with an axis of members, one of which must not stop the others).
+    Skipped where looking would cost a synchronisation (CUDA) or cannot be done (a tensor without numbers, inside
+    torch.func or torch.compile, or with an axis of members, one of which must not stop the others).
     """
-    if last.device.type != "cpu" or last.ndim != 2 or torch.compiler.is_compiling():
+    if (
+        type(last) is not Tensor
+        or last.device.type != "cpu"
+        or last.ndim != 2
+        or torch.compiler.is_compiling()
+    ):
         return
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return
