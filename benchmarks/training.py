@@ -412,20 +412,21 @@ def main():
     print("milliseconds a step and member; ratio: the fastest competitor over ours")
     print(f"{'case':33} thr mem   k-jax    k-tf    torch     ours  ratio asked", flush=True)
     fields = ["case", "threads", "members", *(f"{name}_ms" for name in NAMES), "ratio", "asked", "met"]
-    rows = []
     for threads in options.threads:
         for row in measure(options, threads):
             print(line(row), flush=True)
-            rows.append({**fixed, **{f: row.get(f, "") for f in fields}})
+            keep({**fixed, **{f: row.get(f, "") for f in fields}})
+
+
+def keep(row):
+    """Append a row at once: the whole takes long, and may be interrupted."""
     RESULTS.parent.mkdir(exist_ok=True)
-    known = RESULTS.exists() and RESULTS.read_text().partition("\n")[0].split(",") == [*fixed, *fields]
+    known = RESULTS.exists() and RESULTS.read_text().partition("\n")[0].split(",") == list(row)
     with RESULTS.open("a" if known else "w", newline="") as file:
-        writer = csv.DictWriter(file, [*fixed, *fields])
+        writer = csv.DictWriter(file, list(row))
         if not known:
             writer.writeheader()
-        writer.writerows(
-            {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows
-        )
+        writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
 
 
 if __name__ == "__main__":
