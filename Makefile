@@ -27,8 +27,9 @@ check: $(VENV)/.installed-dev
 	$(RUN) mypy
 	$(RUN) pytest -q -x tests/test_package.py tests/data
 
-bench: $(VENV)/.installed-dev
+bench: $(VENV)/.installed-bench
 	$(VENV)/bin/python benchmarks/layers.py
+	$(VENV)/bin/python benchmarks/training.py
 
 # The C++ kernels anew, and what is wrong with them: every other target goes on without them where they do not compile.
 kernels: $(VENV)/.tools
@@ -78,7 +79,12 @@ $(VENV)/.installed $(VENV)/.installed-dev: $(VENV)/.tools pyproject.toml $(CONST
 	  echo "No C++ kernels: they did not compile here. \`make kernels\` tells why." >&2
 	@touch $(VENV)/.installed $@
 
-constraints: $(VENV)/.installed-dev
+# Apart from the others, which need neither Keras nor its backends.
+$(VENV)/.installed-bench: $(VENV)/.installed-dev
+	$(INSTALL) -e ".[dev,bench]"
+	@touch $@
+
+constraints: $(VENV)/.installed-bench
 	{ head -1 constraints.txt; $(RUN) pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
 	mv constraints.new constraints.txt
 
