@@ -168,6 +168,7 @@ def test_a_member_that_diverges_later_says_where(monkeypatch):
     assert [bits(member) for member in run.members] == [bits(member) for member in sound.members[:2]]
 
 
+@pytest.mark.slow
 def test_the_same_bits_for_one_and_two_threads_and_in_a_fresh_process():
     import subprocess
     import sys
