@@ -20,11 +20,15 @@ import unrolled as ur
 from unrolled.errors import RunFolderError
 from unrolled.training import checkpoint, loop
 
-TRAINING = ur.Training("mse", "adam", 3e-2, "plateau", epochs=6, batch_size=16, members=3, patience=1, plateau_patience=1)
+TRAINING = ur.Training(
+    "mse", "adam", 3e-2, "plateau", epochs=6, batch_size=16, members=3, patience=1, plateau_patience=1
+)
 
 
 def fit(folder=None, network=rich, training=TRAINING, **options):
-    return ur.fit(network, DATA, VALID, training, progress=False, folder=folder, checkpoint_seconds=0, **options)
+    return ur.fit(
+        network, DATA, VALID, training, progress=False, folder=folder, checkpoint_seconds=0, **options
+    )
 
 
 def result(run):
@@ -143,7 +147,10 @@ def test_a_full_disk_is_said_and_the_last_good_checkpoint_survives(monkeypatch, 
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.os, "fsync", full)
-        with pytest.raises(RunFolderError, match=r"room for a checkpoint, got no space left on device; checkpoint-000005.safetensors is still there. Make room, then go on with resume."):
+        with pytest.raises(
+            RunFolderError,
+            match=r"room for a checkpoint, got no space left on device; checkpoint-000005.safetensors is still there. Make room, then go on with resume.",
+        ):
             fit(tmp_path)
     assert files(tmp_path) == ["checkpoint-000004.safetensors", "checkpoint-000005.safetensors"]
     assert result(fit(tmp_path, resume=True)) == whole
@@ -159,7 +166,13 @@ def test_a_file_that_cannot_be_written_whole(tmp_path):
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
         "save_checkpoint(pathlib.Path(sys.argv[1]), {'flat': torch.zeros(100000)}, {})\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, tmp_path], env=environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert "RunFolderError" in done.stderr and f"file too large; {before[-1]} is still there" in done.stderr
     assert files(tmp_path) == before
     assert checkpoint.load_checkpoint(tmp_path) is not None
@@ -173,7 +186,9 @@ def test_a_checkpoint_of_something_else_is_refused(monkeypatch, tmp_path, other)
     training = ur.Training("mse", epochs=7) if other == "options" else TRAINING
     valid = None if other == "validation" else VALID
     network = plain if other == "network" else rich
-    with pytest.raises(RunFolderError, match="a checkpoint of this training, got one of other data, options or networks"):
+    with pytest.raises(
+        RunFolderError, match="a checkpoint of this training, got one of other data, options or networks"
+    ):
         ur.fit(network, data, valid, training, progress=False, folder=tmp_path, resume=True)
 
 
@@ -223,7 +238,9 @@ def test_killed_twenty_times_at_random_moments(tmp_path):
 @pytest.mark.slow
 def test_the_command_line_killed_and_gone_on(tmp_path):
     t = np.arange(400)
-    table = pd.DataFrame({"ds": pd.date_range("2020-01-01", periods=400), "y": 20 + 5 * np.sin(t / 2) + t / 50})
+    table = pd.DataFrame(
+        {"ds": pd.date_range("2020-01-01", periods=400), "y": 20 + 5 * np.sin(t / 2) + t / 50}
+    )
     table.to_csv(tmp_path / "data.csv", index=False)
     # checkpoints after each step, in place of each minute; a kill in the 30th step where told
     script = (
@@ -237,7 +254,19 @@ def test_the_command_line_killed_and_gone_on(tmp_path):
     )
 
     def run(out, kill_at, *more):
-        words = ["forecast", "data.csv", "--horizon", "3", "--members", "2", "--model", "gru", "--out", out, *more]
+        words = [
+            "forecast",
+            "data.csv",
+            "--horizon",
+            "3",
+            "--members",
+            "2",
+            "--model",
+            "gru",
+            "--out",
+            out,
+            *more,
+        ]
         return subprocess.run([sys.executable, "-c", script, *words], cwd=tmp_path, capture_output=True, text=True,
                               env=environment(KILL_AT=str(kill_at)), check=False)  # fmt: skip
 
@@ -251,5 +280,7 @@ def test_the_command_line_killed_and_gone_on(tmp_path):
     for name in ("model.safetensors", "history.jsonl"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
-    steps = [json.loads(line)["steps"] for line in (tmp_path / "killed" / "timing.jsonl").read_text().splitlines()]
+    steps = [
+        json.loads(line)["steps"] for line in (tmp_path / "killed" / "timing.jsonl").read_text().splitlines()
+    ]
     assert min(steps) < max(steps)  # the epochs at which it went on

@@ -261,7 +261,10 @@ def _for_members(module: nn.Module) -> nn.Module:
         dense = Dense(module.in_features, module.out_features)
         dense._parameters.update(module._parameters)
         return dense
-    for name, child in module._modules.items():  # named_children leaves out the second name of one that is shared
+    for (
+        name,
+        child,
+    ) in module._modules.items():  # named_children leaves out the second name of one that is shared
         if child is not None:
             setattr(module, name, _for_members(child))
     return module

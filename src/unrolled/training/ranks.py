@@ -60,4 +60,8 @@ def collect(
     distributed.all_gather_object(parts, (results, history, failures))
     weights = {m: tensors for found, _, _ in parts for m, tensors in found.items()}
     rows = {(row["epoch"], row["member"]): row for _, found, _ in parts for row in found}
-    return weights, [rows[key] for key in sorted(rows)], {m: error for *_, f in parts for m, error in f.items()}
+    return (
+        weights,
+        [rows[key] for key in sorted(rows)],
+        {m: error for *_, f in parts for m, error in f.items()},
+    )
