@@ -35,7 +35,7 @@ def result(run):
     return [bits(member) for member in run.members], run.history, run.failures
 
 
-class Stop(Exception):
+class Stop(Exception):  # noqa: N818
     pass
 
 
