@@ -474,16 +474,16 @@ class _Course:
 
     def _keep(self, index: Sequence[int]) -> None:
         """Go on with these members."""
-        if not index:
-            self.members.numbers = []
-            return
-        cut = self.members.keep(index)
-        self.best, self.optimizer.kept = cut(self.best), [cut(kept) for kept in self.optimizer.kept]
         for name in (
             "sums", "shuffles", "shuffled", "best_others", "best_value", "since_best", "since_lower", "rates",
         ):  # fmt: skip
             values = getattr(self, name)
             setattr(self, name, [values[i] for i in index])
+        if not index:
+            self.members.numbers = []
+            return
+        cut = self.members.keep(index)
+        self.best, self.optimizer.kept = cut(self.best), [cut(kept) for kept in self.optimizer.kept]
 
     def weights(self, number: int) -> dict[str, Tensor]:
         """The state_dict of a member, as it is now."""
