@@ -35,7 +35,9 @@ def test_pieces_as_long_as_the_sequence_are_the_whole(network, target):
     whole = ur.fit(network, (X, target), training=training(), progress=False)
     for steps in (20, 99):
         run = ur.fit(network, (X, target), training=training(bptt_steps=steps), progress=False)
-        assert bits(run.members[0]) == bits(whole.members[0]) and run.history == whole.history
+        assert [row["loss"] for row in run.history] == pytest.approx([row["loss"] for row in whole.history])
+        for mine, theirs in zip(run.members[0].parameters(), whole.members[0].parameters(), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(("network", "target"), [(each_step, EACH), (to_one, LAST)])
