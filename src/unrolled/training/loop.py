@@ -97,6 +97,7 @@ def fit(
         TrainingError: no member has a finite loss any more.
         RunFolderError: a checkpoint cannot be written, or belongs to other data or options.
 
+    >>> import unrolled as ur
     >>> x = np.random.default_rng(0).normal(size=(64, 12, 1))
     >>> network = lambda: nn.Sequential(ur.nn.GRU(1, 8), ur.nn.Dense(8, 1))
     >>> run = fit(network, (x, x[:, 0]), training=Training(epochs=2, members=3), progress=False)
