@@ -358,9 +358,10 @@ def test_an_interrupted_training_is_said(monkeypatch):
         return original(self, order)
 
     monkeypatch.setattr(loop._Course, "_one_step", interrupted)
-    stop_after = 3
+    stop_after = 8
     forecaster = ur.Forecaster(2, members=3, training=QUICK).fit(pd.DataFrame(columns()))
-    assert "Interrupted: goes on with what was learned in" in forecaster.notes_[0]
+    assert calls[-1] == 2
+    assert "Interrupted: goes on with what was learned in 1 epoch." in forecaster.notes_[0]
     assert len(forecaster.networks_) == 3
     stop_after = len(calls) + 1
     with pytest.raises(KeyboardInterrupt):
