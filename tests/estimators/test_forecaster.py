@@ -17,7 +17,7 @@ from unrolled.data import read_table
 from unrolled.errors import DataError, OptionError, RunFolderError
 from unrolled.estimators.forecaster import rows_needed
 from unrolled.estimators.saving import FORMAT_VERSION
-from unrolled.training import loop
+from unrolled.training import course
 
 QUICK = ur.Training("mae", "adamw", 3e-3, "one-cycle", epochs=3, batch_size=64, restore_best=False)
 T = np.arange(400)
@@ -349,7 +349,7 @@ def test_too_few_held_back_windows_are_said():
 
 
 def test_an_interrupted_training_is_said(monkeypatch):
-    original, calls = loop._Course._one_step, []
+    original, calls = course.Course._one_step, []
 
     def interrupted(self, order):
         calls.append(self.epoch)
@@ -357,7 +357,7 @@ def test_an_interrupted_training_is_said(monkeypatch):
             signal.raise_signal(signal.SIGINT)
         return original(self, order)
 
-    monkeypatch.setattr(loop._Course, "_one_step", interrupted)
+    monkeypatch.setattr(course.Course, "_one_step", interrupted)
     stop_after = 8
     forecaster = ur.Forecaster(2, members=3, training=QUICK).fit(pd.DataFrame(columns()))
     assert calls[-1] == 2

@@ -11,7 +11,7 @@ import torch
 import unrolled as ur
 from unrolled.data import Windows
 from unrolled.errors import OptionError, TrainingError
-from unrolled.training import loop
+from unrolled.training import course
 from unrolled.training.objectives import masked_loss
 from unrolled.training.progress import show_progress
 
@@ -87,14 +87,14 @@ def test_a_loss_that_is_no_number_stops_with_its_place():
 
 def press_at(monkeypatch, *moments):
     """Press Ctrl-C at the beginning of these steps, each (epoch, step)."""
-    original = loop._Course._one_step
+    original = course.Course._one_step
 
     def step(self, order):
         for _ in range(moments.count((self.epoch, self.step))):
             signal.raise_signal(signal.SIGINT)
         return original(self, order)
 
-    monkeypatch.setattr(loop._Course, "_one_step", step)
+    monkeypatch.setattr(course.Course, "_one_step", step)
 
 
 def test_an_interrupt_keeps_what_is_best(monkeypatch):

@@ -10,7 +10,7 @@ from torch import nn
 
 import unrolled as ur
 from unrolled.errors import TrainingError
-from unrolled.training import loop
+from unrolled.training import course
 from unrolled.training.members import Members
 
 OPTIMIZERS = ["sgd", "adam", "adamw", "nadam", "rmsprop"]
@@ -165,7 +165,7 @@ def test_where_none_is_left_training_fails(network):
 
 
 def test_a_member_that_diverges_later_says_where(monkeypatch):
-    original = loop._Course._one_step
+    original = course.Course._one_step
 
     def step(self, order):
         if (self.epoch, self.step) == (2, 1):
@@ -173,7 +173,7 @@ def test_a_member_that_diverges_later_says_where(monkeypatch):
         return original(self, order)
 
     sound = fit(plain, training(members=3))
-    monkeypatch.setattr(loop._Course, "_one_step", step)
+    monkeypatch.setattr(course.Course, "_one_step", step)
     run = fit(plain, training(members=3))
     assert run.failures[2].startswith("training, member 2, epoch 2, step 2: ")
     assert [row["epoch"] for row in run.history if row["member"] == 2] == [1]

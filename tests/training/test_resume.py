@@ -18,7 +18,7 @@ from networks import DATA, VALID, Branching, Dropping, Own, bits, environment, p
 
 import unrolled as ur
 from unrolled.errors import RunFolderError
-from unrolled.training import checkpoint, loop
+from unrolled.training import checkpoint, course
 
 TRAINING = ur.Training(
     "mse", "adam", 3e-2, "plateau", epochs=6, batch_size=16, members=3, patience=1, plateau_patience=1
@@ -40,14 +40,14 @@ class Stop(Exception):  # noqa: N818
 
 
 def stop_before(monkeypatch, *moment):
-    original = loop._Course._one_step
+    original = course.Course._one_step
 
     def step(self, order):
         if (self.epoch, self.step) == moment:
             raise Stop
         return original(self, order)
 
-    monkeypatch.setattr(loop._Course, "_one_step", step)
+    monkeypatch.setattr(course.Course, "_one_step", step)
 
 
 def stopped(monkeypatch, folder, *moment, **options):
@@ -95,7 +95,7 @@ def test_stopped_again_and_again(monkeypatch, tmp_path):
 
 
 def test_a_failed_member_stays_failed(monkeypatch, tmp_path):
-    original = loop._Course._one_step
+    original = course.Course._one_step
 
     def step(self, order):
         if (self.epoch, self.step) == (1, 2) and 1 in self.members.numbers:
@@ -103,7 +103,7 @@ def test_a_failed_member_stays_failed(monkeypatch, tmp_path):
             self.members.rows(self.members.flat, 1)[0].fill_(torch.nan)
         return original(self, order)
 
-    monkeypatch.setattr(loop._Course, "_one_step", step)
+    monkeypatch.setattr(course.Course, "_one_step", step)
     whole = result(fit(network=plain))
     assert list(whole[2]) == [1]
     stopped(monkeypatch, tmp_path, 2, 1, network=plain)
@@ -244,13 +244,13 @@ def test_the_command_line_killed_and_gone_on(tmp_path):
     table.to_csv(tmp_path / "data.csv", index=False)
     # checkpoints after each step, in place of each minute; a kill in the 30th step where told
     script = (
-        "import os, signal, sys\nfrom unrolled.training import loop\nimport unrolled.cli as cli\n"
-        "loop.fit.__kwdefaults__['checkpoint_seconds'] = 0.0\noriginal = loop._Course._one_step\n"
+        "import os, signal, sys\nfrom unrolled.training import course, loop\nimport unrolled.cli as cli\n"
+        "loop.fit.__kwdefaults__['checkpoint_seconds'] = 0.0\noriginal = course.Course._one_step\n"
         "def step(self, order):\n"
         "    step.count += 1\n"
         "    if step.count == int(os.environ['KILL_AT']): os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return original(self, order)\n"
-        "step.count = 0\nloop._Course._one_step = step\ncli.main()\n"
+        "step.count = 0\ncourse.Course._one_step = step\ncli.main()\n"
     )
 
     def run(out, kill_at, *more):

@@ -15,7 +15,7 @@ from unrolled.errors import RunFolderError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["load_checkpoint", "save_checkpoint", "whole_folder"]
+__all__ = ["load_checkpoint", "make_place", "save_checkpoint", "whole_folder"]
 
 logger = logging.getLogger("unrolled")
 
@@ -75,8 +75,8 @@ def whole_folder(out: Path, *, overwrite: bool = False, resume: bool = False) ->
         (partial / UNFINISHED).unlink()
         for checkpoint in partial.rglob("checkpoint-*.safetensors"):
             checkpoint.unlink()
-        for place in partial.glob("member-*"):
-            place.rmdir()
+        for place in (*partial.glob("member-*"), *partial.glob("rank-*")):
+            shutil.rmtree(place)
         if out.exists():
             out.rename(old)
         partial.rename(out)
@@ -91,6 +91,20 @@ def whole_folder(out: Path, *, overwrite: bool = False, resume: bool = False) ->
     finally:
         if not any(partial.rglob("checkpoint-*.safetensors")):
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def make_place(folder: Path) -> None:
+    """Make a folder for checkpoints.
+
+    Raises:
+        RunFolderError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(
+            str(folder), "a place that can be written", _reason(error), "Choose another folder."
+        ) from error
 
 
 def save_checkpoint(folder: Path, tensors: "dict[str, Tensor]", facts: dict[str, Any]) -> None:
@@ -146,6 +160,7 @@ def load_checkpoint(folder: Path) -> "tuple[dict[str, Tensor], dict[str, Any]] |
             return load(written[4:]), facts
         except (ValueError, KeyError, SafetensorError) as error:
             logger.warning("%s is damaged (%s): going on from the checkpoint before it.", path.name, error)
+            path.unlink()  # lest the next one pushes out what is whole
     return None
 
 

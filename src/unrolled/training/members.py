@@ -242,6 +242,15 @@ class Members:
         self.module.train()
         self._call(batch)
 
+    def answers_each_step(self, batch: Batch) -> bool:
+        """Whether the outputs, and so the targets, are those of each step of the sequences."""
+        self.reset_state()
+        length, target = batch.past.shape[2], batch.target
+        part = each(batch, lambda t: t[:, :, :1] if t.ndim > 2 and t.shape[2] == length else t)
+        output = self.outputs(part)
+        whole = target is not None and target.ndim > 2 and target.shape[2] == length
+        return whole and output.ndim > 2 and output.shape[2] == 1 and length > 1
+
     @torch.no_grad()
     def outputs(self, batch: Batch) -> Tensor:
         """What the members answer, without dropout: (members, batch, …)."""

@@ -30,7 +30,8 @@ def show_progress(epochs: int, wanted: bool | None = None) -> Iterator[Report]:
     if not sys.stderr.isatty():
         yield seen.add
         if seen.epoch:
-            print(f"Trained {seen.members} member{'s' * (seen.members > 1)}: {seen}", file=sys.stderr)
+            count = len(seen.members)
+            print(f"Trained {count} member{'s' * (count > 1)}: {seen}", file=sys.stderr)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -50,12 +51,13 @@ class _Seen:
     """What has been reported so far, in a line."""
 
     def __init__(self) -> None:
-        self.start, self.epoch, self.steps, self.members = time.perf_counter(), 0, 0, 0
+        self.start, self.epoch, self.steps = time.perf_counter(), 0, 0
+        self.members: set[int] = set()
         self.value, self.best, self.name = float("nan"), float("inf"), "loss"
 
     def add(self, rows: Sequence[Mapping[str, Any]], steps: int) -> None:
         self.epoch, self.steps = rows[0]["epoch"], self.steps + steps
-        self.members = max(self.members, len(rows))
+        self.members.update(row["member"] for row in rows)
         self.name = "loss" if rows[0]["valid_loss"] is None else "valid_loss"
         self.value = sum(row[self.name] for row in rows) / len(rows)
         self.best = min(self.best, *(row[self.name] for row in rows))

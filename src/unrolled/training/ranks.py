@@ -1,5 +1,6 @@
 """Several processes that train together (`torchrun`): members spread over them, or one member's batches shared."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, distributed
 from unrolled.data.windows import Batch
 from unrolled.errors import TrainingError
 
-__all__ = ["add_up", "collect", "joined", "members", "share"]
+__all__ = ["add_up", "collect", "joined", "members", "own_place", "share"]
 
 
 def joined() -> bool:
@@ -31,6 +32,11 @@ def members(count: int) -> list[int]:
     if count == 1 or not joined():
         return list(range(count))
     return list(range(distributed.get_rank(), count, distributed.get_world_size()))
+
+
+def own_place(folder: Path) -> Path:
+    """Where this process writes its checkpoints."""
+    return folder / f"rank-{distributed.get_rank()}" if joined() else folder
 
 
 def share(index: Any) -> Any:
