@@ -45,7 +45,7 @@ sanitize: $(if $(wildcard $(VENV)/.installed-dev),,$(VENV)/.installed-dev)
 	    assert '$(SANITIZED)' in n.__file__, n.__file__; print(*n.isas())") || exit 1; \
 	for isa in $$isas; do \
 	  echo "$$isa:"; \
-	  $(SANITIZER) UNROLLED_ISA=$$isa $(RUN) pytest -q -p no:faulthandler --capture=sys tests/kernels || exit 1; \
+	  $(SANITIZER) UNROLLED_ISA=$$isa $(RUN) pytest -q -p no:faulthandler --capture=sys tests/kernels tests/training/test_direct.py || exit 1; \
 	done
 
 # The baseline kernels compiled for 64-bit Arm, and run where there is an emulator.
