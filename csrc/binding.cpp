@@ -164,7 +164,7 @@ void add_recurrence(Stack& stack, nb::tuple sizes, nb::tuple x_strides, nb::tupl
   stack.layers.push_back({true, unpack(sizes, x_strides, none, inputs, outputs, stack.wide, false),
                           unpack(sizes, x_strides, none, inputs, gradients, stack.wide, true), {}});
 }
-// A dense layer: its six sizes, and the addresses of x, weight, bias, y, dy, dx, dweight, dbias.
+// A dense layer: its sizes (those of Dense), and the addresses of x, weight, bias, y, dy, dx, dweight, dbias.
 void add_dense(Stack& stack, std::array<int64_t, 6> n, std::array<int64_t, 8> at) {
   Stack::Layer layer{};
   layer.dense = {n[0], n[1], n[2], n[3], n[4], n[5], pointer(at[0]), pointer(at[1]), pointer(at[2]), pointer(at[3]),
@@ -193,25 +193,23 @@ NB_MODULE(_native, m) {
   m.def("vector_bytes", [] { return kernels(false).bytes; });
   nb::exception<NotContiguous>(m, "NotContiguous");
   nb::class_<Stack>(m, "Stack")
-      .def("__init__", [](Stack* s, bool wide) { new (s) Stack{{}, {}, {}, wide}; })
+      .def("__init__",
+           [](Stack* s, int64_t members, int64_t slots, bool wide) { new (s) Stack{members, slots, wide, {}, {}, {}}; })
       .def("add_recurrence", &add_recurrence)
       .def("add_dense", &add_dense)
-      .def("set_loss",
-           [](Stack& s, std::array<int64_t, 4> n, std::array<int64_t, 3> at) {
-             s.loss = {n[0], n[1], n[2], n[3], pointer(at[0]), nullptr, nullptr, static_cast<double*>(pointer(at[1])),
-                       pointer(at[2]), nullptr};
-           })
       .def("add_slopes", [](Stack& s, int64_t at, int64_t size) { s.slopes.push_back({pointer(at), size}); })
+      .def("set_loss",
+           [](Stack& s, std::array<int64_t, 3> n, std::array<int64_t, 3> at) {
+             s.loss = {n[0], n[1], n[2], pointer(at[0]), nullptr, nullptr, static_cast<double*>(pointer(at[1])), pointer(at[2])};
+           })
       .def("step", [](Stack& s, int64_t x, int64_t target, int64_t counted, int64_t threads) {
         Stack::Layer& first = s.layers.front();
         first.forward.x = first.backward.x = first.dense.x = pointer(x);
         s.loss.target = pointer(target), s.loss.counted = static_cast<uint8_t*>(pointer(counted));
-        for (Stack::Layer& layer : s.layers) layer.forward.threads = layer.backward.threads = layer.dense.threads = threads;
-        std::vector<double> losses(s.loss.M), norms(s.loss.M);
-        s.loss.losses = losses.data();
+        std::vector<double> losses(s.members), norms(s.members);
         {
           nb::gil_scoped_release free;
-          unrolled::step(s, kernels(s.wide), norms.data());
+          unrolled::step(s, kernels(s.wide), threads, losses.data(), norms.data());
         }
         return std::make_pair(losses, norms);
       });

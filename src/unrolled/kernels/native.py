@@ -125,9 +125,9 @@ def options(r: Recurrence) -> Options:
     )
 
 
-def new_stack(wide: bool) -> Any:
+def new_stack(members: int, slots: int, wide: bool) -> Any:
     """A stack of layers of which one call computes the gradients (csrc/stack.h); in float64 if `wide`."""
-    return _native.Stack(wide)
+    return _native.Stack(members, slots, wide)
 
 
 def update(numbers: tuple[int, int, bool], tensors: Sequence[Tensor], scales: tuple[float, ...]) -> float:

@@ -1,7 +1,8 @@
 """The gradients of a plain stack of our layers without autograd: one call of C++ for all members (csrc/stack.cpp).
 
 Around a small network, autograd and a module's calls cost more than its kernels. What a stack needs for batches of
-one shape is laid out once, and then only filled: outputs, what is saved, and slopes.
+one shape is laid out once, and then only filled: outputs, what is saved, and slopes. There is one such memory for each
+thread, not for each member: a thread takes a member through all layers and back before the next one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from unrolled.training.options import Training
 __all__ = ["Direct", "direct_layers"]
 
 RECURRENT = (SimpleRNN, LSTM, GRU)
+WEIGHTS = ("weight_ih", "weight_hh", "bias", "bias_hh", "norm_weight", "norm_bias")
 LOSS_NUMBERS = {name: number for number, name in enumerate(LOSSES)}
 
 
@@ -67,18 +69,18 @@ class Direct:
         self.weights, self.slopes = weights, slopes
         self.kept: list[Any] = []  # what C++ knows by its address
         self.dropped: list[tuple[Tensor, float]] = []
-        first = next(iter(weights.values()))
-        self.dtype = first.dtype
-        self.stack = native.new_stack(first.dtype is torch.float64)
-        y, dy = torch.empty(batch.past.shape, dtype=first.dtype), None
+        self.members, self.dtype = len(batch.past), next(iter(weights.values())).dtype
+        slots = min(self.members, native.threads())
+        self.stack = native.new_stack(self.members, slots, self.dtype is torch.float64)
+        y, dy = torch.empty((slots, *batch.past.shape[1:]), dtype=self.dtype), None
         for path, layer in layers.items():
             add = self._add_dense if type(layer) is Dense else self._add_recurrence
             y, dy = add(path, layer, y, dy)
         assert dy is not None
-        check_shapes(training.loss, y, batch.target, training.levels)
+        check_shapes(training.loss, y[:1], batch.target[:1], training.levels)
         levels = torch.tensor(training.levels, dtype=torch.float64)
         outputs = batch.target[0].numel()
-        sizes = (LOSS_NUMBERS[training.loss], len(y), outputs, y[0].numel() // max(outputs, 1))
+        sizes = (LOSS_NUMBERS[training.loss], outputs, y[0].numel() // max(outputs, 1))
         self.stack.set_loss(sizes, self._addresses(y, levels, dy))
         for slope in slopes.values():
             self.stack.add_slopes(slope.data_ptr(), slope[0].numel())
@@ -112,32 +114,38 @@ class Direct:
 
     def _add_recurrence(self, path: str, layer: Any, x: Tensor, dx: Tensor | None) -> tuple[Tensor, Tensor]:
         r = layer.as_recurrence(x, (), reverse=layer.go_backwards, last_only=not layer.return_sequences)
-        options = native.options(r)
+        options, first = native.options(r), x[:1]
         mask = None
         if layer.recurrent_dropout:
-            mask = torch.empty((*x.shape[:2], layer.units), dtype=x.dtype)
+            mask = torch.empty((self.members, x.shape[1], layer.units), dtype=x.dtype)
             self.dropped.append((mask, layer.recurrent_dropout))
-        names = ("weight_ih", "weight_hh", "bias", "bias_hh", "norm_weight", "norm_bias")
-        w_ih, w_hh, bias, bias_hh, gain, shift = (self.weights.get(path + name) for name in names)
-        arguments = native.Arguments(x, w_ih, w_hh, bias, bias_hh, None, None, gain, shift, None, mask)  # type: ignore[arg-type]
+        names = [path + name for name in WEIGHTS]
+        w_ih, w_hh, bias, bias_hh, gain, shift = (_first(self.weights.get(name)) for name in names)
+        tensors: Any = (first, w_ih, w_hh, bias, bias_hh, None, None, gain, shift, None, _first(mask))
+        arguments = native.Arguments(*tensors)
         shape = (*x.shape[:-2], layer.units)
         y = torch.empty((*x.shape[:-1], layer.units) if layer.return_sequences else shape, dtype=x.dtype)
         h, c, dy = torch.empty(shape, dtype=x.dtype), torch.empty(shape, dtype=x.dtype), torch.empty_like(y)
-        saved = torch.empty(native.saved_size(arguments, options), dtype=x.dtype)
-        sizes = (*options[:2], *x.shape, layer.units, *options[2:], native.threads())
-        outputs = (y, h, c if r.cell == "lstm" else None, saved, saved.numel())
-        into = [self.slopes.get(path + name) for name in names]
-        gradients = (saved, dy, None, None, dx, None, None, *into, saved.numel())
-        self.kept += [x, arguments, outputs, gradients]
+        size = native.saved_size(arguments, options)
+        saved = torch.empty(len(x) * size, dtype=x.dtype)
+        sizes = (*options[:2], *first.shape, layer.units, *options[2:], 1)
+        outputs = (y, h, c if r.cell == "lstm" else None, saved, size)
+        into = [_first(self.slopes.get(name)) for name in names]
+        gradients = (saved, dy[:1], None, None, dx, None, None, *into, size)
+        self.kept += [x, dx, mask, y, h, c, dy, saved]
         self.stack.add_recurrence(sizes, x.stride()[:3], arguments, outputs, gradients)
         return y, dy
 
     def _add_dense(self, path: str, layer: Dense, x: Tensor, dx: Tensor | None) -> tuple[Tensor, Tensor]:
         y = torch.empty((*x.shape[:-1], layer.units), dtype=x.dtype)
         dy = torch.empty_like(y)
-        sizes = (len(x), x[0].numel() // x.shape[-1], x.shape[-1], layer.units,
-                 native.ACTIVATIONS[layer.activation or "linear"], native.threads())  # fmt: skip
+        activation = native.ACTIVATIONS[layer.activation or "linear"]
+        sizes = (1, x[0].numel() // x.shape[-1], x.shape[-1], layer.units, activation, 1)
         weights = (self.weights[f"{path}weight"], self.weights.get(f"{path}bias"))
         slopes = (self.slopes[f"{path}weight"], self.slopes.get(f"{path}bias"))
         self.stack.add_dense(sizes, self._addresses(x, *weights, y, dy, dx, *slopes))
         return y, dy
+
+
+def _first(t: Tensor | None) -> Tensor | None:
+    return None if t is None else t[:1]
