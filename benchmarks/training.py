@@ -363,6 +363,42 @@ def measure(options, threads):
             worker.close()
 
 
+def split(case, members, threads):
+    """Microseconds of a step of ours: in the call of C++ (forward, loss, backward), and all else."""
+    from unrolled.kernels import native
+    from unrolled.training.course import Course
+
+    inside, whole = [], []
+
+    class Timed:
+        def __init__(self, *sizes):
+            self.stack = new_stack(*sizes)
+
+        def step(self, *given):
+            start = time.perf_counter()
+            found = self.stack.step(*given)
+            inside.append(time.perf_counter() - start)
+            return found
+
+        def __getattr__(self, name):
+            return getattr(self.stack, name)
+
+    def timed(course, order):
+        start = time.perf_counter()
+        found = one_step(course, order)
+        whole.append(time.perf_counter() - start)
+        return found
+
+    new_stack, native.new_stack = native.new_stack, Timed
+    one_step, Course._one_step = Course._one_step, timed
+    try:
+        ours(case, members, threads)(6)
+    finally:
+        native.new_stack, Course._one_step = new_stack, one_step
+    rest = [a - b for a, b in zip(whole, inside, strict=True)]
+    return 1e6 * statistics.median(inside), 1e6 * statistics.median(rest)
+
+
 def line(row):
     """A row as it is printed."""
     cells = [f"{row['case']:33} {row['threads']:3} {row['members']:3}"]
@@ -416,6 +452,10 @@ def main():
         for row in measure(options, threads):
             print(line(row), flush=True)
             keep({**fixed, **{f: row.get(f, "") for f in fields}})
+    print("ours, microseconds a step: in C++, and all else (Python, feeding, optimizer)")
+    for members in options.members:
+        inside, rest = split(CASES[0], members, 1)
+        print(f"{CASES[0]!s:33}   1 {members:3}  {inside:7.0f}  {rest:6.0f}")
 
 
 def keep(row):

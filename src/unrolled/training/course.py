@@ -70,6 +70,7 @@ class Course:
         self.history: list[dict[str, Any]] = []
         self.timing: list[dict[str, Any]] = []
         self.failures: dict[int, TrainingError] = {}
+        self.shared = training.members == 1 and ranks.joined()  # whether processes share each batch
         self.each_step: bool | None = None  # whether there is a target at each step
         self.last_checkpoint = time.monotonic()
 
@@ -105,14 +106,14 @@ class Course:
     def _one_step(self, order: Any) -> Any:
         t, members = self.training, self.members
         index = order[:, self.step * t.batch_size : (self.step + 1) * t.batch_size]
-        shared = len(members.numbers) == t.members == 1 and ranks.joined()
-        mine = ranks.share(index) if shared else index
+        mine = ranks.share(index) if self.shared else index
         batch = self._gather(mine)
+        pieces = [(batch, 1.0)]
         if t.bptt_steps is not None:
             if self.each_step is None:
                 self.each_step = members.answers_each_step(batch)
             members.reset_state()
-        pieces = list(pieces_of(batch, t.bptt_steps, bool(self.each_step)))
+            pieces = list(pieces_of(batch, t.bptt_steps, bool(self.each_step)))
         left = list(range(len(index)))
         for number, (piece, share) in enumerate(pieces):
             if len(left) < len(index):
@@ -121,7 +122,7 @@ class Course:
                 members.advance(piece)
                 continue
             values, norms = members.step(piece)
-            if shared:
+            if self.shared:
                 values, norms = ranks.add_up(values, members.gradient, piece), members.norms()
             self._clip(norms)
             bad = [i for i, (v, n) in enumerate(zip(values, norms, strict=True)) if not math.isfinite(v + n)]

@@ -62,6 +62,9 @@ class Optimizer:
 
     def __init__(self, training: Training, flat: Tensor):
         self.training = training
+        self.ours = native.AVAILABLE and flat.device.type == "cpu"
+        self.rule = OPTIMIZERS.index(training.optimizer)
+        self.decay = training.weight_decay if training.optimizer == "adamw" else 0.0
         self.kept = [torch.zeros_like(flat) for _ in range(KEPT.get(training.optimizer, 2))]
         self.steps, self.product = 0, 1.0
 
@@ -75,11 +78,9 @@ class Optimizer:
     def _rule(
         self, p: Tensor, g: Tensor, kept: Sequence[Tensor], rate: float, momentum: float, product: float
     ) -> float:
-        t, name = self.training, self.training.optimizer
-        if native.AVAILABLE and p.device.type == "cpu":
-            numbers = (OPTIMIZERS.index(name), self.steps, t.nesterov)
-            scales = (rate, momentum, BETA2, EPSILON, t.weight_decay if name == "adamw" else 0.0, product)
-            return native.update(numbers, (p, g, *kept), scales)
+        if self.ours:
+            scales = (rate, momentum, BETA2, EPSILON, self.decay, product)
+            return native.update((self.rule, self.steps, self.training.nesterov), (p, g, *kept), scales)
         with torch.no_grad():
             return self._by_torch(p, g, kept, rate, momentum, product)
 
