@@ -70,6 +70,7 @@ class Course:
         self.history: list[dict[str, Any]] = []
         self.timing: list[dict[str, Any]] = []
         self.failures: dict[int, TrainingError] = {}
+        self.takes_tables = isinstance(train, Samples | Windows)  # of numbers: others take one row of them
         self.shared = training.members == 1 and ranks.joined()  # whether processes share each batch
         self.each_step: bool | None = None  # whether there is a target at each step
         self.last_checkpoint = time.monotonic()
@@ -146,7 +147,7 @@ class Course:
 
     def _gather(self, index: Any) -> Batch:
         """The batch of each member's numbers, (members, batch, …)."""
-        if isinstance(self.train, Samples | Windows):
+        if self.takes_tables:
             batch = self.train.batch(index)
         else:
             batch = each(self.train.batch(index.reshape(-1)), lambda tensor: tensor.unflatten(0, index.shape))

@@ -104,6 +104,5 @@ class Optimizer:
             return momenta[0].item()
         else:
             rule: Any = adamw if name == "adamw" else adam
-            decay = t.weight_decay if name == "adamw" else 0.0
-            rule([p], [g], *lists, [], count, amsgrad=False, maximize=False, weight_decay=decay, **twice)
+            rule([p], [g], *lists, [], count, amsgrad=False, maximize=False, weight_decay=self.decay, **twice)
         return product
