@@ -368,9 +368,6 @@ def _refuse_gradients(name: str) -> Any:
     """The operator at the level of autograd: it has no derivative, and says so rather than lose one."""
 
     def call(*inputs: Any) -> Any:
-        # A compiled graph's backward, run with create_graph=True: what it saved no longer tells what it came from.
-        if name.endswith("backward") and torch.is_grad_enabled() and torch._C._current_graph_task_id() != -1:
-            raise _no_second_derivative()
         if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in inputs):
             raise KernelError(
                 f"torch.ops.unrolled.{name}",
