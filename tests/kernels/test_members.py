@@ -23,7 +23,9 @@ LAYERS = {
 def members(request):
     torch.manual_seed(3)
     layers = [LAYERS[request.param]().double() for _ in range(MEMBERS)]
-    for p in (p for layer in layers for p in layer.parameters()):  # biases and norms too: their start is the same
+    for p in (
+        p for layer in layers for p in layer.parameters()
+    ):  # biases and norms too: their start is the same
         torch.nn.init.normal_(p, std=0.7)
     return layers
 

@@ -296,7 +296,9 @@ def test_what_is_saved_is_read_as_it_lies_and_of_its_type():
     y, _, _, saved = torch.ops.unrolled.recurrence(*arguments, True)
 
     def back(saved, needs=(True,) * 9):
-        return torch.ops.unrolled.recurrence_backward(*arguments, saved, torch.ones_like(y), None, None, needs)
+        return torch.ops.unrolled.recurrence_backward(
+            *arguments, saved, torch.ones_like(y), None, None, needs
+        )
 
     apart = torch.stack((saved, saved + 9), -1)[..., 0]
     assert all(torch.equal(a, b) for a, b in zip(back(apart), back(saved), strict=True))

@@ -227,7 +227,7 @@ def _call(function: Any, a: Arguments, o: Options, rest: tuple[Any, ...]) -> Non
             "native",
             "tensors that fit together",
             f"{fault}: {shapes}",
-            "Stack the weights of all members, or of none; give all tensors one type, and memory on the CPU (not fake, not meta).",
+            "Stack the weights of all members, or of none; give all one type, and memory on the CPU.",
         ) from fault
 
 

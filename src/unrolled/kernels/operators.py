@@ -188,7 +188,9 @@ class _Plain(_OverTime):
             found = native.backward(
                 Arguments(*tensors), Options(*ctx.options), saved, given, ctx.needs_input_grad
             )
-        except RuntimeError:  # of a tensor without memory; asked for only then, which costs the usual case nothing
+        except (
+            RuntimeError
+        ):  # of a tensor without memory; asked for only then, which costs the usual case nothing
             if _transformed() or any(map(_is_batched, given)):
                 return _OverTime.backward(ctx, *gradients)
             raise
@@ -227,7 +229,9 @@ def _over_batch(inputs: tuple[Any, ...], gradients: list[Tensor | None]) -> list
     given = [g if g is None else torch._remove_batch_dim(g, level, size, 0) for g in gradients]
     at = INPUTS + 5  # the gradients among the inputs
     dims = tuple(0 if at <= i < at + 3 and t is not None else None for i, t in enumerate(inputs))
-    found, _ = _over_members(_Backward.apply, size, dims, (*inputs[:at], *given, *inputs[at + 3 :]), INPUTS + 8)
+    found, _ = _over_members(
+        _Backward.apply, size, dims, (*inputs[:at], *given, *inputs[at + 3 :]), INPUTS + 8
+    )
     left = iter(torch._add_batch_dim(g, 0, level) for g in found)
     return [
         next(left) if n and t is not None else None for n, t in zip(inputs[at + 3 :], inputs[:9], strict=True)
