@@ -132,7 +132,9 @@ def test_callbacks_see_each_epoch_and_may_stop():
     seen = []
 
     def look(epoch):
-        seen.append((epoch.number, [row["member"] for row in epoch.rows], epoch.weights(1)["line.weight"].clone()))
+        seen.append(
+            (epoch.number, [row["member"] for row in epoch.rows], epoch.weights(1)["line.weight"].clone())
+        )
         return epoch.number == 3
 
     training = ur.Training("mse", epochs=9, members=2, restore_best=False)
@@ -184,7 +186,11 @@ def test_the_bar_shows_on_a_terminal_only(monkeypatch):
         assert ("\x1b[" in stream.getvalue()) is bar
         assert stream.getvalue().startswith(told) is line
         if line:
-            assert before == "" and stream.getvalue().endswith(" steps/s\n") and stream.getvalue().count("\n") == 1
+            assert (
+                before == ""
+                and stream.getvalue().endswith(" steps/s\n")
+                and stream.getvalue().count("\n") == 1
+            )
         if not bar and not line:
             assert stream.getvalue() == ""
 

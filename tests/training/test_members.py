@@ -88,7 +88,9 @@ def test_a_users_module_goes_through_vmap(caplog):
     for m, run in enumerate(alone):
         theirs, ours = run.members[0].state_dict(), together.members[m].state_dict()
         for name in theirs:
-            torch.testing.assert_close(ours[name], theirs[name], rtol=1e-4, atol=1e-5, msg=f"member {m}, {name}")
+            torch.testing.assert_close(
+                ours[name], theirs[name], rtol=1e-4, atol=1e-5, msg=f"member {m}, {name}"
+            )
         torch.manual_seed(m)
         start = Own()
         assert torch.equal(start.scale, ours["scale"])
@@ -103,7 +105,9 @@ def test_what_vmap_cannot_take_trains_one_after_another(network, caplog):
     with caplog.at_level(logging.WARNING, "unrolled"):
         together = fit(network, training(members=3))
     (record,) = caplog.records
-    assert "Members are trained one after another: torch.vmap cannot take the network (" in record.getMessage()
+    assert (
+        "Members are trained one after another: torch.vmap cannot take the network (" in record.getMessage()
+    )
     assert "\n" not in record.getMessage()
     for m in range(3):
         run = fit(network, training(seed=m))
@@ -132,15 +136,23 @@ def test_others_go_on_where_one_diverges(network, caplog):
     with caplog.at_level(logging.WARNING, "unrolled"):
         run = fit(spoiled(network, {1}), training(members=3))
     assert list(run.failures) == [1]
-    assert run.failures[1].startswith("training, member 1, epoch 1, step 1: expected a finite loss and gradient, got loss nan ")
-    assert "gradient norm nan at learning rate 0.01. Lower the learning rate, set clip_norm" in run.failures[1]
-    assert any("member 1" in r.getMessage() and "The other members go on." in r.getMessage() for r in caplog.records)
+    assert run.failures[1].startswith(
+        "training, member 1, epoch 1, step 1: expected a finite loss and gradient, got loss nan "
+    )
+    assert (
+        "gradient norm nan at learning rate 0.01. Lower the learning rate, set clip_norm" in run.failures[1]
+    )
+    assert any(
+        "member 1" in r.getMessage() and "The other members go on." in r.getMessage() for r in caplog.records
+    )
     assert [row["member"] for row in run.history if row["epoch"] == 3] == [0, 2]
     assert len(run.members) == 2
     for place, m in enumerate((0, 2)):
         if network is Own:
             for name, tensor in sound.members[m].state_dict().items():
-                torch.testing.assert_close(run.members[place].state_dict()[name], tensor, rtol=1e-4, atol=1e-5)
+                torch.testing.assert_close(
+                    run.members[place].state_dict()[name], tensor, rtol=1e-4, atol=1e-5
+                )
         else:
             assert bits(run.members[place]) == bits(sound.members[m])
             assert rows(run, m) == rows(sound, m)

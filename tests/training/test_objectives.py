@@ -36,7 +36,12 @@ def by_formula(loss, output, target):
         elif loss == "huber":
             found[at] = e * e / 2 if e <= 1 else e - 0.5
         elif loss == "pinball":
-            found[at] = np.mean([q * (t[at] - y) if t[at] >= y else (1 - q) * (y - t[at]) for q, y in zip(LEVELS, o[at], strict=True)])
+            found[at] = np.mean(
+                [
+                    q * (t[at] - y) if t[at] >= y else (1 - q) * (y - t[at])
+                    for q, y in zip(LEVELS, o[at], strict=True)
+                ]
+            )
         elif loss == "cross-entropy":
             found[at] = -np.log(np.exp(o[at][int(t[at])]) / np.exp(o[at]).sum())
         else:
@@ -60,7 +65,10 @@ def masks():
 @pytest.mark.parametrize("counted", masks(), ids=["all", "some", "none of a member"])
 def test_each_member_has_the_mean_over_what_is_counted(loss, counted):
     output, target = pair(loss)
-    each, used = by_formula(loss, output, target), np.ones(SHAPE, bool) if counted is None else counted.numpy()
+    each, used = (
+        by_formula(loss, output, target),
+        np.ones(SHAPE, bool) if counted is None else counted.numpy(),
+    )
     expected = [row[use].mean() if use.any() else 0.0 for row, use in zip(each, used, strict=True)]
     found = member_losses(loss, output, target, counted, levels(loss))
     assert found.tolist() == pytest.approx(expected, rel=1e-5)
@@ -71,7 +79,9 @@ def test_each_member_has_the_mean_over_what_is_counted(loss, counted):
 def test_slopes_are_those_of_autograd(loss, counted):
     output, target = pair(loss, seed=3)
     output.requires_grad_()
-    (expected,) = torch.autograd.grad(member_losses(loss, output, target, counted, levels(loss)).sum(), output)
+    (expected,) = torch.autograd.grad(
+        member_losses(loss, output, target, counted, levels(loss)).sum(), output
+    )
     found = slopes(loss, output.detach(), target, counted, levels(loss))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
     assert found.abs().sum() > 0
@@ -99,7 +109,10 @@ def test_classes_that_are_not_counted_may_have_any_number():
 def test_losses_of_a_single_network_have_no_axis_of_members():
     output, target = pair("mae")
     counted = masks()[1]
-    assert masked_loss("mae", output[0], target[0], counted[0]) == member_losses("mae", output, target, counted)[0]
+    assert (
+        masked_loss("mae", output[0], target[0], counted[0])
+        == member_losses("mae", output, target, counted)[0]
+    )
 
 
 @pytest.mark.parametrize(

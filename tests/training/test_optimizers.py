@@ -51,7 +51,7 @@ def test_the_place_in_the_stack_changes_no_bit(name, size):
     alone, stack = start.clone(), start.repeat(4)
     rule, rules = Optimizer(training, alone), Optimizer(training, stack)
     for gradient in gradients(size, 100):
-        gradient = gradient * 10**gradient.flip(0)
+        gradient = gradient * 10 ** gradient.flip(0)
         rule.step([(alone, gradient, rule.kept, 0.01)], momentum(training))
         rules.step([(stack, gradient.repeat(4), rules.kept, 0.01)], momentum(training))
     assert all(torch.equal(row, alone) for row in stack.view(4, size))
@@ -62,7 +62,11 @@ def test_the_place_in_the_stack_changes_no_bit(name, size):
 def test_one_cycle_is_that_of_torch(optimizer, steps):
     training = ur.Training("mse", optimizer, 0.3, "one-cycle")
     parameter = [torch.nn.Parameter(torch.zeros(1))]
-    rule = torch.optim.SGD(parameter, 1.0, momentum=0.9) if optimizer == "sgd" else torch.optim.Adam(parameter, 1.0)
+    rule = (
+        torch.optim.SGD(parameter, 1.0, momentum=0.9)
+        if optimizer == "sgd"
+        else torch.optim.Adam(parameter, 1.0)
+    )
     theirs = OneCycleLR(rule, max_lr=0.3, total_steps=steps)
     rates = []
     for step in range(steps):
@@ -81,7 +85,9 @@ def test_cosine_is_that_of_torch():
     rule = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.3)
     theirs = CosineAnnealingLR(rule, T_max=30)
     for step in range(30):
-        assert rate_and_momentum(training, step, 30) == pytest.approx((rule.param_groups[0]["lr"], 0.7), rel=1e-9)
+        assert rate_and_momentum(training, step, 30) == pytest.approx(
+            (rule.param_groups[0]["lr"], 0.7), rel=1e-9
+        )
         rule.step()
         theirs.step()
 
@@ -96,13 +102,20 @@ def test_every_step_of_fit_has_its_rate(monkeypatch):
     monkeypatch.setattr(Optimizer, "step", step)
     x = torch.randn(20, 4, 1).numpy()
     training = ur.Training("mse", "sgd", 0.1, "one-cycle", epochs=3, batch_size=8)
-    ur.fit(torch.nn.Sequential(ur.nn.GRU(1, 2), ur.nn.Dense(2, 1)), (x, x[:, 0]), training=training, progress=False)
+    ur.fit(
+        torch.nn.Sequential(ur.nn.GRU(1, 2), ur.nn.Dense(2, 1)),
+        (x, x[:, 0]),
+        training=training,
+        progress=False,
+    )
     assert rates == [rate_and_momentum(training, step, 9) for step in range(9)]
 
 
 def test_plateau_lowers_the_rate_of_the_member_that_stands_still():
     x = torch.randn(40, 4, 1, generator=torch.Generator().manual_seed(0)).numpy()
-    training = ur.Training("mse", "sgd", 0.3, "plateau", epochs=14, plateau_patience=1, members=3, momentum=0.0, batch_size=8)
+    training = ur.Training(
+        "mse", "sgd", 0.3, "plateau", epochs=14, plateau_patience=1, members=3, momentum=0.0, batch_size=8
+    )
     make = lambda: torch.nn.Sequential(ur.nn.SimpleRNN(1, 3), ur.nn.Dense(3, 1))  # noqa: E731
     run = ur.fit(make, (x, x[:, 0]), (x[:10], x[:10, 1]), training, progress=False)
     courses = []
