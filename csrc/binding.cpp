@@ -1,5 +1,5 @@
 // What Python sees of the kernels: sizes and tensors in, nothing out. Nothing is known of tensors but where their
-// numbers begin; types, shapes and devices are checked in Python.
+// numbers begin, and what says whether they can be read there: type, shape, device, layout.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/pair.h>
@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <initializer_list>
 #include <stdexcept>
 
 #include "optimizers.h"
@@ -78,23 +79,44 @@ int64_t ask(nb::handle tensor, PyObject* method) {
   return PyLong_AsLongLong(found.ptr());
 }
 
+nb::object attribute(nb::handle tensor, PyObject* name) {
+  nb::object found = nb::steal(PyObject_GetAttr(tensor.ptr(), name));
+  if (!found.is_valid()) throw nb::python_error();
+  return found;
+}
+
 // Where a tensor's numbers begin; 0 for None.
 int64_t address(nb::handle tensor) {
   static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
   if (tensor.is_none()) return 0;
-  const int64_t found = ask(tensor, data_ptr);    // 0 of a fake tensor, and of one on the meta device
+  static PyObject* const is_cpu = PyUnicode_InternFromString("is_cpu");
+  if (attribute(tensor, is_cpu).ptr() != Py_True) throw std::invalid_argument("a tensor that is not on the CPU");
+  const int64_t found = ask(tensor, data_ptr);    // 0 of a fake tensor
   if (!found) throw std::invalid_argument("a tensor without memory");
   return found;
 }
-// The same of a contiguous tensor of so many bytes, one that this package has not made itself.
-int64_t address(nb::handle tensor, int64_t bytes) {
+// Of float32 or float64, and not to be read with the sign changed.
+void check_numbers(nb::handle tensor, bool wide) {
+  static PyObject *const dtype = PyUnicode_InternFromString("dtype"), *const is_neg = PyUnicode_InternFromString("is_neg");
+  static PyObject* const types[] = {nb::object(nb::module_::import_("torch").attr("float32")).release().ptr(),
+                                    nb::object(nb::module_::import_("torch").attr("float64")).release().ptr()};
+  if (tensor.is_none()) return;
+  if (attribute(tensor, dtype).ptr() != types[wide]) throw std::invalid_argument("a tensor of another type");
+  if (ask(tensor, is_neg)) throw NotContiguous();
+}
+// Where the numbers begin of a contiguous tensor of this shape, which may lack the first axis where that is of one.
+int64_t address(nb::handle tensor, bool wide, std::initializer_list<int64_t> sizes) {
   static PyObject *const is_contiguous = PyUnicode_InternFromString("is_contiguous"),
-                  *const nbytes = PyUnicode_InternFromString("nbytes");
+                  *const shape = PyUnicode_InternFromString("shape");
   if (tensor.is_none()) return 0;
-  const nb::object size = nb::steal(PyObject_GetAttr(tensor.ptr(), nbytes));
-  if (!size.is_valid()) throw nb::python_error();
-  if (PyLong_AsLongLong(size.ptr()) != bytes)
-    throw std::invalid_argument("a tensor of another size than the layer's, the batch's and the type's");
+  const nb::object found = attribute(tensor, shape);
+  if (!PyTuple_Check(found.ptr())) throw std::invalid_argument("a tensor without a shape");
+  const int64_t count = PyTuple_GET_SIZE(found.ptr()), lacks = int64_t(sizes.size()) - count;
+  bool fits = lacks == 0 || (lacks == 1 && *sizes.begin() == 1);
+  for (int64_t i = 0; fits && i < count; ++i)
+    fits = PyLong_AsLongLong(PyTuple_GET_ITEM(found.ptr(), i)) == sizes.begin()[lacks + i];
+  if (!fits) throw std::invalid_argument("a tensor of another shape than the layer's and the batch's sizes make");
+  check_numbers(tensor, wide);
   if (!ask(tensor, is_contiguous)) throw NotContiguous();
   return address(tensor);
 }
@@ -122,25 +144,29 @@ Call unpack(nb::tuple sizes, nb::tuple x_strides, nb::tuple mask_strides, nb::tu
   if (cell < 0 || cell > unrolled::GRU_BEFORE || raw[1] < 0 || raw[1] > unrolled::SIGMOID ||
       std::min({M, B, T, I, H, raw[9]}) < 1)
     throw std::invalid_argument("an unknown cell or activation, or none of what there must be one of");
-  const int64_t state = M * B * H, gates = M * G * H, norms = gates + (cell == unrolled::LSTM) * M * H;
-  const int64_t steps = raw[8] ? state : state * T;
-  // x, weight_ih, weight_hh, bias, bias_hh, h0, c0, norm_weight, norm_bias, the mask, recurrent_mask
-  const int64_t of[INPUTS] = {M * B * T * I, gates * I, gates * H, gates, gates, state, state, norms, norms, -1, state};
-  const int64_t item = wide ? 8 : 4;
+  if (inputs[7].is_none() != inputs[8].is_none()) throw std::invalid_argument("a layer norm's gain without its shift, or the reverse");
+  check_numbers(inputs[0], wide);
   *at++ = address(inputs[0]);
   numbers(x_strides);
   *at++ = address(inputs[MASK]);
   numbers(mask_strides);
-  for (size_t i : {5, 6, 1, 2, 3, 4, 7, 8, 10}) *at++ = address(inputs[i], of[i] * item);    // the states lie before the weights
+  // h0, c0, weight_ih, weight_hh, bias, bias_hh, norm_weight, norm_bias, recurrent_mask
+  for (size_t i : {5, 6}) *at++ = address(inputs[i], wide, {M, B, H});
+  *at++ = address(inputs[1], wide, {M, G * H, I});
+  *at++ = address(inputs[2], wide, {M, G * H, H});
+  for (size_t i : {3, 4}) *at++ = address(inputs[i], wide, {M, G * H});
+  for (size_t i : {7, 8}) *at++ = address(inputs[i], wide, {M, (G + (cell == unrolled::LSTM)) * H});
+  *at++ = address(inputs[10], wide, {M, B, H});
   if (!back) {
     for (size_t i = 0; i < OUTPUTS; ++i) *at++ = address(rest[i]);
   } else {
     at += OUTPUTS - 1;
-    *at++ = address(rest[0]);
+    *at++ = address(rest[0], wide, {PyLong_AsLongLong(rest[count].ptr())});    // saved
   }
   *at++ = PyLong_AsLongLong(rest[count].ptr());
   if (back) {    // dy, dh, dc; then the gradients to be written
-    for (size_t i = 1; i <= 3; ++i) *at++ = address(rest[i], (i == 1 ? steps : state) * item);
+    *at++ = raw[8] ? address(rest[1], wide, {M, B, H}) : address(rest[1], wide, {M, B, T, H});
+    for (size_t i : {2, 3}) *at++ = address(rest[i], wide, {M, B, H});
     for (size_t i = 4; i <= GRADIENTS; ++i) *at++ = address(rest[i]);
   }
   if (PyErr_Occurred()) throw nb::python_error();

@@ -15,6 +15,7 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -101,11 +102,13 @@ struct Pool {
     bool asleep;
     {
       std::lock_guard<std::mutex> held(lock);
-      while (int64_t(workers.size()) < helpers) {
+      while (int64_t(workers.size()) < helpers) try {
         std::thread worker([this, number = int64_t(workers.size())] { work(number); });
         workers.push_back(worker.native_handle());
         worker.detach();
         avoided = -1;
+      } catch (const std::system_error&) {
+        break;    // no more threads to be had: those that there are do the work
       }
       keep_off();
       task = f, context = with, count = tasks, next = 0, wanted = helpers, open = true, failure = nullptr;

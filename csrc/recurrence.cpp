@@ -296,10 +296,12 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
         this->set_norm(s, tile.member, rows, stage, tile.norm + t * norm_step);
         s.dgain = total + sums_size - 2 * this->norms() * units, s.dshift = s.dgain + this->norms() * units;
         functions.stage(s);
+        clear_padding(d, ring_rows, active);
         if constexpr (BEFORE) {
           std::fill_n(dreset, rows * wide, T(0));
           times_weights<1>(d, ring_rows, nh + tile.member * wide * panels * W, dreset, wide, active);
           functions.rest(s);
+          clear_padding(d, ring_rows, active);
         }
       } else {
         for (int64_t p = 0; p < panels; ++p) {
@@ -307,6 +309,7 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
           s.gates += rows * NV * W, s.dgates += ring_rows * NV * W;
           s.h_before += PER, s.h += PER, s.c_before += PER, s.c += PER, s.dh += PER, s.dc += PER;
         }
+        clear_padding(d, ring_rows, active);
       }
       times_weights<P::H_COUNT>(d + P::H_FROM * W, ring_rows, hh + tile.member * back_size, to, wide, active);
       if (keep)
@@ -346,6 +349,18 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
     int64_t j = 0;
     for (; j + W <= call.H; j += W) store(dh + j, load(dh + j) + load(dy + j));
     for (; j < call.H; ++j) dh[j] += dy[j];
+  }
+
+  // Zeros where lanes are no units: an infinite x leaves NaN there, which a product with weights of 0 would spread.
+  void clear_padding(T* d, int64_t ring_rows, int64_t rows) const {
+    if (units == call.H) return;
+    T* last = d + (panels - 1) * ring_rows * NV * W;
+    const T* real = stage.real + (panels - 1) * PER;
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t v = 0; v < NV; ++v) {
+        T* at = last + (r * NV + v) * W;
+        store(at, load(real + (CELL == SIMPLE_RNN ? v * W : 0)) > 0 ? load(at) : Vec<T>{});
+      }
   }
 
   // to (rows, wide) += the gates' gradients of a step times the weights.

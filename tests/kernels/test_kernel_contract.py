@@ -16,6 +16,9 @@ TOLERANCE = {torch.float32: 3e-6, torch.float64: 1e-13}
 OPTIONS = {
     "plain": {},
     "relu": {"activation": "relu"},
+    "sigmoid": {"activation": "sigmoid"},
+    "linear": {"activation": "linear"},
+    "sigmoid, layer norm": {"activation": "sigmoid", "norm": True},
     "mask": {"mask": True},
     "recurrent dropout": {"dropped": True},
     "layer norm": {"norm": True},

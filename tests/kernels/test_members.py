@@ -22,7 +22,12 @@ LAYERS = {
 @pytest.fixture(params=LAYERS)
 def members(request):
     torch.manual_seed(3)
-    return [LAYERS[request.param]().double() for _ in range(MEMBERS)]
+    layers = [LAYERS[request.param]().double() for _ in range(MEMBERS)]
+    for p in (
+        p for layer in layers for p in layer.parameters()
+    ):  # biases and norms too: their start is the same
+        torch.nn.init.normal_(p, std=0.7)
+    return layers
 
 
 def test_stacked_weights_equal_the_members_one_by_one(members):

@@ -4,10 +4,12 @@ import functools
 import os
 import threading
 
+import numpy as np
 import pytest
 import torch
 from recurrences import CELLS, make
 from test_kernel_contract import everything
+from torch.func import functional_call
 
 import unrolled as ur
 from unrolled.errors import KernelError, OptionError, ShapeError
@@ -240,9 +242,9 @@ def test_an_unknown_instruction_set_is_refused():
     assert "UNROLLED_ISA: expected one of" in done.stderr
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True, 2**63])
 def test_set_num_threads_refuses_what_is_no_number_of_threads(threads):
-    with pytest.raises(OptionError, match="a whole number of threads ≥ 1, got"):
+    with pytest.raises(OptionError, match="a whole number of threads ≥ 1, at most 65536, got"):
         native.set_num_threads(threads)
 
 
@@ -268,3 +270,74 @@ def test_tensors_that_do_not_fit_are_refused_rather_than_read(name):
         value = (change(r.state[0]),) if name == "state" else change(getattr(r, name))
         with torch.no_grad(), pytest.raises(ShapeError, match="fit together|a mask of booleans"):
             operators.run(r._replace(**{name: value}))
+
+
+def test_tensors_that_are_not_the_layers_are_refused():
+    layer, x = ur.nn.GRU(3, 5), torch.randn(4, 6, 3)
+    with pytest.raises(ShapeError, match="another shape"):
+        functional_call(layer, {"weight_ih": layer.weight_ih.detach().T}, (x,))
+    with pytest.raises(ShapeError, match="not on the CPU"):
+        layer(x, mask=torch.ones(4, 6, dtype=torch.bool, device="meta"))
+    with pytest.raises(ShapeError, match="not on the CPU"):
+        ur.nn.LSTM(3, 5).to("meta")(x)
+    dropin = ur.accelerate(torch.nn.GRU(3, 5))
+    with pytest.raises(ShapeError, match="another type"):
+        dropin(x, torch.ones(1, 6, 5, dtype=torch.int32))
+    with pytest.raises(ShapeError, match="at least one time step"):
+        dropin(torch.zeros(0, 2, 3))
+
+
+def test_a_negative_view_is_read_negated():
+    layer, x = ur.nn.GRU(3, 5), torch.randn(4, 6, 3)
+    h = torch.complex(torch.randn(4, 5), torch.randn(4, 5)).conj().imag
+    assert h.is_neg()
+    a, b = (x.clone().requires_grad_() for _ in range(2))
+    y, expected = layer(torch._neg_view(a), h), layer(-b, h.resolve_neg())
+    assert torch.equal(y, expected)
+    torch._neg_view(y).sum().backward()
+    (-expected).sum().backward()
+    assert torch.equal(a.grad, b.grad)
+
+
+@pytest.mark.parametrize("units", [5, 17, 32])
+@pytest.mark.parametrize("make", [*VARIANTS.values()][:3], ids=[*VARIANTS][:3])
+def test_an_infinite_input_leaves_the_gradients_that_it_does_not_reach(make, units):
+    """Saturated gates have no slope: in lanes that pad a vector, 0 · inf would be NaN, and spread."""
+    layer, x = make(3, units, return_sequences=True), torch.randn(4, 6, 3)
+    x[1, 2, 0] = torch.inf
+    x.requires_grad_()
+    layer(x).sum().backward()
+    assert x.grad.isfinite().all() and layer.weight_hh.grad.isfinite().all()
+
+
+def test_a_reset_before_the_product_with_an_infinite_input():
+    layer, x = ur.nn.GRU(3, 5, reset_after=False), torch.randn(4, 6, 3)
+    x[1, 2, 0] = torch.inf
+    x.requires_grad_()
+    layer(x).sum().backward()
+    assert x.grad.isfinite().all()
+
+
+def test_numpy_counts_threads_too():
+    native.set_num_threads(np.int64(2))
+    assert native.threads() == 2
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="Linux")
+def test_threads_that_cannot_be_started_are_done_without():
+    import subprocess
+    import sys
+
+    code = """if True:
+        import resource, torch, unrolled as ur
+        layer, x = ur.nn.LSTM(8, 64), torch.randn(512, 20, 8)
+        ur.set_num_threads(1)
+        with torch.no_grad():
+            expected = layer(x)
+            ur.set_num_threads(64)
+            used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (used + 60 * 2**20,) * 2)
+            assert torch.equal(layer(x), expected)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

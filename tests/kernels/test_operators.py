@@ -6,11 +6,12 @@ import pytest
 import torch
 from recurrences import CELLS, make
 from torch.autograd import forward_ad
-from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, stack_module_state, vmap
+from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, stack_module_state, vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils.flop_counter import FlopCounterMode
 
 import unrolled as ur
-from unrolled.errors import KernelError
+from unrolled.errors import KernelError, ShapeError
 from unrolled.kernels import dispatch, native, operators, reference
 
 pytestmark = pytest.mark.skipif(not native.AVAILABLE, reason="the C++ kernels are not built")
@@ -238,3 +239,76 @@ def test_forward_mode_is_refused_and_never_loses_a_tangent(cell, variant, asks_f
             call()
     assert jvp(lambda x: run(x, "reference"), (x,), (torch.ones_like(x),))[1].abs().max() > 0
     torch.testing.assert_close(jacrev(run)(x), jacfwd(lambda x: run(x, "reference"))(x))
+
+
+def test_a_second_derivative_is_not_lost_where_a_mode_watched_the_forward():
+    layer = ur.nn.GRU(3, 5)
+    x = torch.randn(4, 6, 3, requires_grad=True)
+    with FlopCounterMode(display=False):
+        y = layer(x)
+    (g,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+    with pytest.raises(KernelError, match="which can be differentiated twice"):
+        g.sum().backward()
+
+
+def test_the_pullback_of_vjp_outside_its_transformation():
+    layer, x = ur.nn.LSTM(3, 5), torch.randn(4, 6, 3, requires_grad=True)
+    v = torch.randn(4, 5)
+    (expected,) = torch.autograd.grad(layer(x), x, v)
+    torch.testing.assert_close(vjp(layer, x.detach())[1](v)[0], expected)
+
+
+@each_cell
+@each_option
+def test_a_batch_of_gradients_at_once(cell, variant, options):
+    r = make(cell, **variant, **options)
+    x, w = r.x.requires_grad_(), r.weight_hh.requires_grad_()
+    y = operators.run(r)[0]
+    several = torch.randn(3, *y.shape, dtype=y.dtype)
+    expected = [torch.autograd.grad(y, (x, w), v, retain_graph=True) for v in several]
+    legacy = torch.autograd.grad(y, (x, w), several, is_grads_batched=True, retain_graph=True)
+    mapped = vmap(lambda v: torch.autograd.grad(y, (x, w), v, retain_graph=True))(several)
+    for found in (legacy, mapped):
+        for got, wanted in zip(found, zip(*expected, strict=True), strict=True):
+            torch.testing.assert_close(got, torch.stack(wanted))
+
+
+BAD = {
+    "x of another type": (0, lambda t: t.half()),
+    "x of one axis": (0, lambda t: t[0, 0]),
+    "no steps": (0, lambda t: t[:, :0]),
+    "integer weights": (1, lambda t: t.long()),
+    "transposed weights": (1, lambda t: t.T),
+    "a gain without its shift": (7, lambda t: torch.ones(20, dtype=torch.float64)),
+}
+
+
+@pytest.mark.parametrize(("position", "change"), BAD.values(), ids=BAD)
+def test_the_bare_operator_refuses_what_it_cannot_read(position, change):
+    arguments = list(inputs(make("lstm")))
+    arguments[position] = change(arguments[position])
+    with pytest.raises(ShapeError, match="expected"):
+        torch.ops.unrolled.recurrence(*arguments, True)
+
+
+def test_what_is_saved_is_read_as_it_lies_and_of_its_type():
+    arguments = inputs(make("lstm"))
+    y, _, _, saved = torch.ops.unrolled.recurrence(*arguments, True)
+
+    def back(saved, needs=(True,) * 9):
+        return torch.ops.unrolled.recurrence_backward(
+            *arguments, saved, torch.ones_like(y), None, None, needs
+        )
+
+    apart = torch.stack((saved, saved + 9), -1)[..., 0]
+    assert all(torch.equal(a, b) for a, b in zip(back(apart), back(saved), strict=True))
+    for narrow in (saved.to(torch.int8), saved.float()):
+        with pytest.raises(ShapeError, match="a tensor of another type"):
+            back(narrow)
+    with pytest.raises(ShapeError, match="3 needs"):
+        back(saved, (True,) * 3)
+    layer, x = ur.nn.LSTM(3, 5), torch.randn(4, 6, 3)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.half() if t.ndim == 1 else t, lambda t: t):
+        y = layer(x)
+    with pytest.raises(ShapeError, match="a tensor of another type"):
+        y.sum().backward()

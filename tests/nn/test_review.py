@@ -92,5 +92,5 @@ def test_weights_without_memory_are_refused(device):
     with FakeTensorMode() if device == "fake" else torch.device("meta"):
         layer = ur.nn.LSTM(3, 4)
     layer.implementation = "native"
-    with pytest.raises(ShapeError, match="a tensor without memory"):
+    with pytest.raises(ShapeError, match="a tensor without memory|not on the CPU"):
         layer(X)

@@ -7,7 +7,7 @@ Letters: `recurrence.py`.
 
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import torch
 from torch import Tensor
@@ -40,6 +40,7 @@ AVAILABLE = _native is not None
 LSTM = 1
 CELLS = {"simple_rnn": 0, "lstm": LSTM, "gru": 2, "gru, reset before": 3}
 NO_STRIDES = (0, 0, 0)
+MOST_THREADS = 1 << 16
 ACTIVATIONS = {"tanh": 0, "relu": 1, "linear": 2, "sigmoid": 3}
 
 _threads = torch.get_num_threads()
@@ -50,22 +51,23 @@ def threads() -> int:
     return _threads
 
 
-def set_num_threads(n: int) -> None:
+def set_num_threads(n: SupportsIndex) -> None:
     """Let our kernels use `n` threads; by default as many as torch did when the package was first used.
 
     The results are the same bits for any number.
 
     Raises:
-        OptionError: `n` is not a whole number of at least 1.
+        OptionError: `n` is not a whole number from 1 to 65,536.
 
     >>> set_num_threads(2)
     >>> threads()
     2
     """
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-        raise OptionError("set_num_threads", "a whole number of threads ≥ 1", repr(n), "Pass for instance 2.")
     global _threads
-    _threads = n
+    if isinstance(n, bool) or not isinstance(n, SupportsIndex) or not 1 <= n.__index__() <= MOST_THREADS:
+        expected = f"a whole number of threads ≥ 1, at most {MOST_THREADS}"
+        raise OptionError("set_num_threads", expected, repr(n), "Pass for instance 2.")
+    _threads = n.__index__()
 
 
 def has_nan(t: Tensor) -> bool:
@@ -161,7 +163,8 @@ def forward(
     h = x.new_empty((*rows, units))
     c = x.new_empty((*rows, units)) if o.cell == LSTM else None
     saved, size = None, 0
-    if x.numel() == 0:  # no sequences
+    if 0 in x.shape:
+        _check_steps(a)
         return y, h, c, x.new_empty(0) if save else None
     if save:
         size = saved_size(a, o)
@@ -174,18 +177,18 @@ def backward(
     a: Arguments, o: Options, saved: Tensor, gradients: Sequence[Tensor | None], needs: Sequence[bool]
 ) -> list[Tensor | None]:
     """From the gradients of y, h and c to those of the first nine arguments, where needed."""
-    if a.x.numel() == 0:
+    if 0 in a.x.shape:
+        _check_steps(a)
         return [
             torch.zeros_like(t) if n and t is not None else None for t, n in zip(a, needs[:9], strict=False)
         ]
-    given = [g if g is None or g.is_contiguous() else g.contiguous() for g in gradients]
     x = torch.empty(a.x.shape, dtype=a.x.dtype) if needs[0] else None
     found = [
         torch.empty_like(t, memory_format=torch.contiguous_format) if n and t is not None else None
         for t, n in zip(a[1:9], needs[1:9], strict=True)
     ]
     w_ih, w_hh, bias, bias_hh, h0, c0, norm, norm_bias = found
-    outputs = (saved, *given, x, h0, c0, w_ih, w_hh, bias, bias_hh, norm, norm_bias, saved.numel())
+    outputs = (saved, *gradients, x, h0, c0, w_ih, w_hh, bias, bias_hh, norm, norm_bias, saved.numel())
     _call(_native.backward, a, o, outputs)
     return [x, *found]
 
@@ -207,24 +210,40 @@ def _call(function: Any, a: Arguments, o: Options, rest: tuple[Any, ...]) -> Non
         raise ShapeError(
             "native", f"a mask of booleans {tuple(x.shape[:-1])}", f"{mask.dtype} {tuple(mask.shape)}"
         )
-    wide = x.dtype is torch.float64
     try:
-        function(sizes, strides, mask_strides, a, rest, wide)
+        function(sizes, strides, mask_strides, a, rest, x.dtype is torch.float64)
     except _native.NotContiguous:
-        inputs = (a.x, *map(_contiguous, a[1:9]), mask, _contiguous(a.recurrent_mask))
-        function(sizes, strides, mask_strides, inputs, rest, wide)
+        copies: Any = {n: _contiguous(t) for n, t in a._asdict().items() if n != "mask"}
+        if function is _native.backward:  # what is saved, and the gradients given
+            rest = (*map(_contiguous, rest[:4]), *rest[4:])
+        _call(function, a._replace(**copies), o, rest)
     except ValueError as fault:
-        shapes = ", ".join(f"{n} {t.dtype} {tuple(t.shape)}" for n, t in a._asdict().items() if t is not None)
+        shapes = ", ".join(
+            f"{n} {t.dtype} {tuple(t.shape)}{'' if t.is_cpu else f' on {t.device}'}"
+            for n, t in a._asdict().items()
+            if t is not None
+        )
         raise ShapeError(
             "native",
             "tensors that fit together",
             f"{fault}: {shapes}",
-            "Stack the weights of all members, or of none; give all tensors one type, and memory (not fake, not meta).",
+            "Stack the weights of all members, or of none; give all one type, and memory on the CPU.",
         ) from fault
 
 
 def _contiguous(t: Tensor | None) -> Tensor | None:
-    return t if t is None else t.contiguous()
+    return t if t is None else t.contiguous().resolve_neg()
+
+
+def _check_steps(a: Arguments) -> None:
+    """An empty x has no sequences; without steps or features there would be nothing to compute states from."""
+    if 0 in a.x.shape[-2:]:
+        raise ShapeError(
+            "native",
+            "at least one time step and one feature",
+            str(tuple(a.x.shape)),
+            "Drop empty sequences before the call.",
+        )
 
 
 def saved_size(a: Arguments, o: Options) -> int:

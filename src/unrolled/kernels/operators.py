@@ -5,13 +5,14 @@ Eager calls go straight to `native.py`. Under torch.compile and torch.jit.trace,
 unrolled::recurrence_backward, of which neither is differentiable: the autograd.Function lies outside them.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from unrolled.errors import KernelError
+from unrolled.errors import KernelError, ShapeError
 from unrolled.kernels import native
 from unrolled.kernels.native import Arguments, Options
 from unrolled.kernels.recurrence import Recurrence
@@ -79,6 +80,10 @@ def _transformed() -> bool:
     return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
 
 
+def _unwrapped(t: Tensor | None) -> Tensor | None:
+    return t if t is None else torch._C._functorch.unwrap_if_dead(t)
+
+
 def _plain(x: Tensor) -> bool:
     """Whether x is a tensor with memory of its own, and nobody watches its operations."""
     return (
@@ -127,9 +132,12 @@ class _OverTime(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         *tensors, saved = ctx.saved_tensors
         dy, dh, dc = (*gradients[:-1], None)[:3]
+        if not torch.compiler.is_compiling() and not _transformed():
+            # The pullback of torch.func.vjp runs after its transformation, whose tensors are still wrapped.
+            *tensors, saved, dy, dh, dc = map(_unwrapped, (*tensors, saved, dy, dh, dc))
         needs = ctx.needs_input_grad[:DIFFERENTIABLE]
         inputs = (*tensors, *ctx.options, saved, dy, dh, dc, *needs)
-        if _transformed():
+        if not torch.compiler.is_compiling() and (_transformed() or torch.is_grad_enabled()):
             found = _Backward.apply(*inputs)
             left = iter(found if isinstance(found, tuple) else (found,))
             found = [
@@ -176,9 +184,16 @@ class _Plain(_OverTime):
             raise _no_second_derivative()
         *tensors, saved = ctx.saved_tensors
         given = (*gradients[:-1], None)[:3]
-        found = native.backward(
-            Arguments(*tensors), Options(*ctx.options), saved, given, ctx.needs_input_grad
-        )
+        try:
+            found = native.backward(
+                Arguments(*tensors), Options(*ctx.options), saved, given, ctx.needs_input_grad
+            )
+        except (
+            RuntimeError
+        ):  # of a tensor without memory; asked for only then, which costs the usual case nothing
+            if _transformed() or any(map(_is_batched, given)):
+                return _OverTime.backward(ctx, *gradients)
+            raise
         return (*found, *NO_GRADIENTS)
 
     setup_context = torch.autograd.Function.setup_context
@@ -192,10 +207,35 @@ def _backward(*inputs: Any) -> list[Tensor | None]:
     a, o = Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS : INPUTS + 4])
     saved, *gradients = inputs[INPUTS + 4 : INPUTS + 8]
     needs = inputs[INPUTS + 8 :]
+    if not torch.compiler.is_compiling() and any(map(_is_batched, gradients)):
+        return _over_batch(inputs, gradients)
     if _plain(saved):
         return native.backward(a, o, saved, gradients, needs)
     found = torch.ops.unrolled.recurrence_backward(*a, *o, saved, *gradients, list(needs))
     return [g if needed and t is not None else None for g, needed, t in zip(found, needs, a, strict=False)]
+
+
+def _is_batched(t: Tensor | None) -> bool:
+    """Whether a gradient comes from `is_grads_batched=True`, which maps by a means of its own, before torch.func."""
+    return t is not None and torch._C._functorch.is_legacy_batchedtensor(t)
+
+
+def _over_batch(inputs: tuple[Any, ...], gradients: list[Tensor | None]) -> list[Tensor | None]:
+    """`_backward` of such gradients: their mapped axis as members."""
+    level = torch._C._vmapmode_increment_nesting() - 1
+    torch._C._vmapmode_decrement_nesting()
+    first = next(g for g in gradients if g is not None and _is_batched(g))
+    size = torch._remove_batch_dim(first, level, 0, 0).shape[0]
+    given = [g if g is None else torch._remove_batch_dim(g, level, size, 0) for g in gradients]
+    at = INPUTS + 5  # the gradients among the inputs
+    dims = tuple(0 if at <= i < at + 3 and t is not None else None for i, t in enumerate(inputs))
+    found, _ = _over_members(
+        _Backward.apply, size, dims, (*inputs[:at], *given, *inputs[at + 3 :]), INPUTS + 8
+    )
+    left = iter(torch._add_batch_dim(g, 0, level) for g in found)
+    return [
+        next(left) if n and t is not None else None for n, t in zip(inputs[at + 3 :], inputs[:9], strict=True)
+    ]
 
 
 class _Backward(torch.autograd.Function):
@@ -274,18 +314,42 @@ _library.define(
 )
 
 
+def _check(inputs: tuple[Any, ...]) -> None:
+    """The axes that sizes are taken from; the kernels' call compares all tensors with those."""
+    a = Arguments(*inputs[:INPUTS])
+    needs = inputs[-1] if isinstance(inputs[-1], Sequence) else [True] * DIFFERENTIABLE
+    norm = a.norm_weight
+    if (
+        a.x.ndim not in (3, 4)
+        or a.weight_hh.ndim not in (2, 3)
+        or a.weight_hh.shape[-1] == 0
+        or (norm is None) != (a.norm_bias is None)
+        or (norm is not None and norm.ndim == 0)
+        or len(needs) != DIFFERENTIABLE
+    ):
+        raise ShapeError(
+            "torch.ops.unrolled",
+            f"x of 3 or 4 axes, weights of 2 or 3, both norms or none, {DIFFERENTIABLE} needs",
+            f"x {tuple(a.x.shape)}, weight_hh {tuple(a.weight_hh.shape)}, {len(needs)} needs",
+            "Call the layer itself, which makes these.",
+        )
+
+
 def _recurrence(*inputs: Any) -> tuple[Tensor, ...]:
+    _check(inputs)
     found = native.forward(Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS:-1]), inputs[-1], clean=True)
     return tuple(inputs[0].new_empty(0) if t is None else t for t in found)
 
 
 def _recurrence_backward(*inputs: Any) -> tuple[Tensor, ...]:
+    _check(inputs)
     a, o, rest = Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS : INPUTS + 4]), inputs[INPUTS + 4 :]
     found = native.backward(a, o, rest[0], rest[1:4], rest[4])
     return tuple(a.x.new_empty(0) if t is None else t for t in found)
 
 
 def _fake_recurrence(*inputs: Any) -> tuple[Tensor, ...]:
+    _check(inputs)
     a, o, save = Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS:-1]), inputs[-1]
     state = (*a.x.shape[:-2], a.weight_hh.shape[-1])
     y = a.x.new_empty(state if o.last_only else (*a.x.shape[:-1], state[-1]))
@@ -296,6 +360,7 @@ def _fake_recurrence(*inputs: Any) -> tuple[Tensor, ...]:
 
 
 def _fake_backward(*inputs: Any) -> tuple[Tensor, ...]:
+    _check(inputs)
     a, needs = inputs[:DIFFERENTIABLE], inputs[-1]
     return tuple(
         torch.empty(t.shape, dtype=t.dtype) if needed and t is not None else inputs[0].new_empty(0)
