@@ -171,6 +171,7 @@ class SimpleRNN(_Layer):
 
     Initial weights and the meaning of the arguments are Keras'. On the call see `forward`.
 
+    >>> import torch
     >>> layer = SimpleRNN(8, 4, return_sequences=True, return_state=True)
     >>> y, h = layer(torch.randn(32, 10, 8))
     >>> y.shape, h.shape
@@ -207,6 +208,7 @@ class LSTM(_Layer):
 
     Initial weights and the meaning of the arguments are Keras'. On the call see `forward`.
 
+    >>> import torch
     >>> x = torch.randn(32, 10, 8)
     >>> LSTM(8, 4)(x).shape
     torch.Size([32, 4])
@@ -245,6 +247,7 @@ class GRU(_Layer):
 
     Initial weights and the meaning of the arguments are Keras'. On the call see `forward`.
 
+    >>> import torch
     >>> layer = GRU(8, 4, go_backwards=True)
     >>> layer(torch.randn(32, 10, 8)).shape
     torch.Size([32, 4])
@@ -292,6 +295,7 @@ class RNN(OverTime):
 
     The initial state is zeros (batch, size) unless given. `mask` works as in the layers.
 
+    >>> import torch
     >>> class Leaky(nn.Module):
     ...     state_size = 1
     ...     def forward(self, x_t, state):

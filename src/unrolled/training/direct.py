@@ -131,7 +131,7 @@ class Direct:
         sizes = (*options[:2], *first.shape, layer.units, *options[2:], 1)
         outputs = (y, h, c if r.cell == "lstm" else None, saved, size)
         into = [_first(self.slopes.get(name)) for name in names]
-        gradients = (saved, dy[:1], None, None, dx, None, None, *into, size)
+        gradients = (saved[:size], dy[:1], None, None, dx, None, None, *into, size)
         self.kept += [x, dx, mask, y, h, c, dy, saved]
         self.stack.add_recurrence(sizes, x.stride()[:3], arguments, outputs, gradients)
         return y, dy
