@@ -1,5 +1,6 @@
 """Checkpoints: a training that was stopped anywhere ends with the bits it would have had."""
 
+import dataclasses
 import errno
 import json
 import logging
@@ -178,25 +179,53 @@ def test_a_file_that_cannot_be_written_whole(tmp_path):
     assert checkpoint.load_checkpoint(tmp_path) is not None
 
 
-@pytest.mark.parametrize("other", ["options", "data", "network", "validation"])
-def test_a_checkpoint_of_something_else_is_refused(monkeypatch, tmp_path, other):
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [("options", "loss"), ("data", "data"), ("targets", "data"), ("network", "network"), ("activation", "network"),
+     ("validation", "validation data"), ("none to validate", "validation data")],
+)  # fmt: skip
+def test_a_checkpoint_of_something_else_is_refused(monkeypatch, tmp_path, other, named):
     stopped(monkeypatch, tmp_path, 2, 1)
     x, y = DATA
-    data = (x + 1, y) if other == "data" else DATA
-    training = ur.Training("mse", epochs=7) if other == "options" else TRAINING
-    valid = None if other == "validation" else VALID
-    network = plain if other == "network" else rich
-    with pytest.raises(
-        RunFolderError, match="a checkpoint of this training, got one of other data, options or networks"
-    ):
+    data = {"data": (x + 1, y), "targets": (x, -y)}.get(other, DATA)
+    training = dataclasses.replace(TRAINING, loss="mae") if other == "options" else TRAINING
+    valid = {"validation": (VALID[0], -VALID[1]), "none to validate": None}.get(other, VALID)
+
+    def active():
+        network = rich()
+        network[0].activation = "relu"
+        return network
+
+    network = {"network": plain, "activation": active}.get(other, rich)
+    with pytest.raises(RunFolderError, match=f"a checkpoint of this training, got one of another .*{named}"):
         ur.fit(network, data, valid, training, progress=False, folder=tmp_path, resume=True)
 
 
-def test_without_resume_it_starts_anew(monkeypatch, tmp_path):
+def test_without_resume_checkpoints_are_not_lost(monkeypatch, tmp_path):
     stopped(monkeypatch, tmp_path, 2, 1)
-    seen = []
-    fit(tmp_path, callbacks=[lambda epoch: seen.append(epoch.number)])
-    assert seen[0] == 1
+    before = files(tmp_path)
+    with pytest.raises(
+        RunFolderError, match="without checkpoints, got those of an earlier training. Pass resume"
+    ):
+        fit(tmp_path)
+    assert files(tmp_path) == before
+
+
+def test_more_epochs_can_be_added(tmp_path):
+    short = ur.Training("mse", epochs=2, members=2, batch_size=8)
+    for training in (short, dataclasses.replace(short, epochs=5)):
+        run = ur.fit(rich, DATA, VALID, training, progress=False, folder=tmp_path, resume=True)
+    whole = ur.fit(rich, DATA, VALID, dataclasses.replace(short, epochs=5), progress=False)
+    assert run.history == whole.history
+    assert [bits(m) for m in run.members] == [bits(m) for m in whole.members]
+
+
+def test_a_callback_that_ends_training_leaves_a_checkpoint(tmp_path):
+    training = ur.Training("mse", epochs=4, batch_size=8)
+    ur.fit(rich, DATA, None, training, progress=False, folder=tmp_path, callbacks=[lambda e: e.number == 2])
+    run = ur.fit(rich, DATA, None, training, progress=False, folder=tmp_path, resume=True)
+    whole = ur.fit(rich, DATA, None, training, progress=False)
+    assert run.history == whole.history and bits(run.members[0]) == bits(whole.members[0])
 
 
 SCRIPT = """

@@ -63,9 +63,14 @@ def whole_folder(out: Path, *, overwrite: bool = False, resume: bool = False) ->
                     "Move it away, or choose another --out.",
                 )
             if not resume:
+                _check_not_at_work(partial)
+                if any(partial.rglob("checkpoint-*.safetensors")):
+                    logger.warning(
+                        "Starts anew: %s, from which --resume would have gone on, is deleted.", partial.name
+                    )
                 shutil.rmtree(partial)
         partial.mkdir(parents=True, exist_ok=resume)
-        (partial / UNFINISHED).touch()
+        (partial / UNFINISHED).write_text(str(os.getpid()))
     except OSError as error:
         raise RunFolderError(
             str(out), "a place that can be written", _reason(error), "Choose another folder with --out."
@@ -93,12 +98,19 @@ def whole_folder(out: Path, *, overwrite: bool = False, resume: bool = False) ->
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def make_place(folder: Path) -> None:
+def make_place(folder: Path, resume: bool) -> None:
     """Make a folder for checkpoints.
 
     Raises:
-        RunFolderError: it cannot be made.
+        RunFolderError: it cannot be made, or holds checkpoints from which nobody wants to `resume`.
     """
+    if not resume and _checkpoints(folder):
+        raise RunFolderError(
+            str(folder),
+            "a folder without checkpoints",
+            "those of an earlier training",
+            "Pass resume=True, or another.",
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -160,12 +172,30 @@ def load_checkpoint(folder: Path) -> "tuple[dict[str, Tensor], dict[str, Any]] |
             return load(written[4:]), facts
         except (ValueError, KeyError, SafetensorError) as error:
             logger.warning("%s is damaged (%s): going on from the checkpoint before it.", path.name, error)
-            path.unlink()  # lest the next one pushes out what is whole
+            path.unlink(missing_ok=True)  # lest the next one pushes out what is whole
     return None
 
 
 def _checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("checkpoint-*.safetensors"))
+
+
+def _check_not_at_work(partial: Path) -> None:
+    """No other process of this machine works in the folder."""
+    try:
+        owner = int((partial / UNFINISHED).read_text())
+        os.kill(owner, 0)
+    except PermissionError:
+        pass  # it is there, and another user's
+    except (ValueError, OSError):
+        return
+    if owner != os.getpid():
+        raise RunFolderError(
+            str(partial),
+            "a folder that no run is at work in",
+            f"that of process {owner}",
+            "Choose another --out.",
+        )
 
 
 def _check_free(out: Path, overwrite: bool) -> None:

@@ -18,7 +18,7 @@ from unrolled.data.windows import Batch, Samples, Windows
 from unrolled.errors import RunFolderError, TrainingError
 from unrolled.training import ranks
 from unrolled.training.checkpoint import load_checkpoint, save_checkpoint
-from unrolled.training.members import Members, each
+from unrolled.training.members import NAMES, Members, each
 from unrolled.training.objectives import METRICS, member_losses
 from unrolled.training.optimizers import Optimizer, rate_and_momentum
 from unrolled.training.options import Training
@@ -57,7 +57,8 @@ class Course:
         self.members = Members(networks, numbers, training)
         self.optimizer = Optimizer(training, self.members.flat)
         self.steps = -(-len(train) // training.batch_size)
-        self.epoch, self.step, self.sums = 1, 0, [0.0] * len(numbers)
+        self.epoch, self.step = 1, 0
+        self.sums, self.weights_seen = [0.0] * len(numbers), [0.0] * len(numbers)
         self.shuffles = [np.random.default_rng(training.seed + number) for number in numbers]
         self.shuffled = [s.bit_generator.state for s in self.shuffles]  # as this epoch began
         self.best = self.members.flat.clone()
@@ -89,7 +90,10 @@ class Course:
                 if folder is not None and time.monotonic() - self.last_checkpoint >= seconds:
                     self.save(folder)
                 if stopped():
+                    if folder is not None:
+                        self.save(folder)
                     return
+            self._give_up_infinite()
             if not self.members.numbers:
                 break
             rows, number = self._end_epoch(), self.epoch
@@ -98,7 +102,8 @@ class Course:
                 {"epoch": number, "seconds": time.perf_counter() - start, "steps": self.step - first}
             )
             self._drop_stopped()
-            self.epoch, self.step, self.sums = self.epoch + 1, 0, [0.0] * len(self.members.numbers)
+            self.epoch, self.step = self.epoch + 1, 0
+            self.sums, self.weights_seen = ([0.0] * len(self.members.numbers) for _ in range(2))
             self.shuffled = [s.bit_generator.state for s in self.shuffles]
             yield number, rows
         if folder is not None:
@@ -128,7 +133,11 @@ class Course:
             self._clip(norms)
             bad = [i for i, (v, n) in enumerate(zip(values, norms, strict=True)) if not math.isfinite(v + n)]
             for i, value in enumerate(values):
-                self.sums[i] += value * share * len(index[0])
+                weight = share * len(index[0])
+                if piece.target_mask is not None and not self.shared:
+                    weight *= piece.target_mask[i].double().mean().item()
+                self.sums[i] += value * weight
+                self.weights_seen[i] += weight
             total = t.epochs * self.steps * len(pieces)
             at = ((self.epoch - 1) * self.steps + self.step) * len(pieces) + number
             rate, momentum = rate_and_momentum(t, at, total)
@@ -188,6 +197,16 @@ class Course:
         if self.training.members > 1:
             logger.warning("%s The other members go on.", error)
 
+    def _give_up_infinite(self) -> None:
+        """Give members up whose last step has left weights that are no numbers."""
+        if bool(torch.isfinite(self.members.flat).all()):
+            return
+        rows = [self.members.rows(self.members.flat, i) for i in range(len(self.members.numbers))]
+        bad = [i for i, parts in enumerate(rows) if not all(bool(torch.isfinite(p).all()) for p in parts)]
+        for i in bad:
+            self._fail(i, math.nan, math.inf)
+        self._keep([i for i in range(len(rows)) if i not in bad])
+
     def _end_epoch(self) -> list[dict[str, Any]]:
         """Look at the validation windows, and at which members have become better; a row for each."""
         t, count = self.training, len(self.members.numbers)
@@ -205,7 +224,9 @@ class Course:
                 self.best_value[i] = math.inf if value is None else value
                 better.append(i)
             row = {"member": number, "epoch": self.epoch, "learning_rate": self.rates[i]}
-            rows.append(row | {"loss": self.sums[i] / len(self.train)} | found | {"best": best})
+            rows.append(
+                row | {"loss": self.sums[i] / max(self.weights_seen[i], 1e-300)} | found | {"best": best}
+            )
             if t.schedule == "plateau":
                 self.since_lower[i] = 0 if best else self.since_lower[i] + 1
                 if self.since_lower[i] > t.plateau_patience:
@@ -223,35 +244,36 @@ class Course:
         return rows
 
     @torch.no_grad()
-    def _measure(self) -> dict[str, list[float]]:
+    def _measure(self) -> dict[str, list[float]] | None:
         """The loss and the metrics of each member over the validation windows."""
         assert self.valid is not None
         t, count, size = self.training, len(self.members.numbers), max(self.training.batch_size, 256)
         unit = getattr(self.valid, "unit", 1.0)
         sums = {name: np.zeros(count) for name in ("loss", *t.metrics)}
-        weights = 0.0
+        total = 0
         for start in range(0, len(self.valid), size):
             numbers = np.arange(start, min(start + size, len(self.valid)))
-            batch = each(
-                self.valid.batch(numbers).to(self.device), lambda x: x.unsqueeze(0).expand(count, *x.shape)
-            )
+            batch = self.valid.batch(numbers).to(self.device)
+            assert batch.target is not None
+            counted = batch.target.numel() if batch.target_mask is None else int(batch.target_mask.sum())
+            total += counted
+            batch = each(batch, lambda x: x.unsqueeze(0).expand(count, *x.shape))
             self.members.reset_state()
             output, target = self.members.outputs(batch), batch.target
             assert target is not None
-            sums["loss"] += len(numbers) * member_losses(
-                t.loss, output, target, batch.target_mask, t.levels
-            ).cpu().numpy().astype(float)  # fmt: skip
+            losses = member_losses(t.loss, output, target, batch.target_mask, t.levels)
+            sums["loss"] += counted * losses.cpu().numpy().astype(float)
             for name in t.metrics:
-                errors = METRICS[name](output, target).flatten(1).double()
+                errors = METRICS[name](output, target).double()
                 if batch.target_mask is not None:
-                    counted = batch.target_mask.flatten(1)
-                    errors = torch.where(counted, errors, 0).sum(1) / counted.sum(1).clamp(min=1)
-                else:
-                    errors = errors.mean(1)
+                    errors = errors.where(batch.target_mask, 0)
                 scale = {"mae": unit, "mse": unit**2}.get(name, 1.0)
-                sums[name] += len(numbers) * scale * errors.cpu().numpy()
-            weights += len(numbers)
-        return {f"valid_{name}": (total / weights).tolist() for name, total in sums.items()}
+                sums[name] += scale * errors.flatten(1).sum(1).cpu().numpy()
+        return (
+            {f"valid_{name}": (values / max(total, 1)).tolist() for name, values in sums.items()}
+            if total
+            else None
+        )
 
     def _drop_stopped(self) -> None:
         """Let members go that have not become better for too long: they cost nothing any more."""
@@ -273,7 +295,8 @@ class Course:
     def _keep(self, index: Sequence[int]) -> None:
         """Go on with these members."""
         for name in (
-            "sums", "shuffles", "shuffled", "best_others", "best_value", "since_best", "since_lower", "rates",
+            "sums", "weights_seen", "shuffles", "shuffled", "best_others", "best_value", "since_best", "since_lower",
+            "rates",
         ):  # fmt: skip
             values = getattr(self, name)
             setattr(self, name, [values[i] for i in index])
@@ -286,30 +309,30 @@ class Course:
     def weights(self, number: int) -> dict[str, Tensor]:
         """The state_dict of a member, as it is now."""
         if number in self.done:
-            return self.done[number]
+            return {name: tensor.clone() for name, tensor in self.done[number].items()}
         return self.members.state_dict(self.members.numbers.index(number))
 
     def results(self) -> dict[int, dict[str, Tensor]]:
         """The weights to end with, of each member."""
         return self.done | {number: self._result(i) for i, number in enumerate(self.members.numbers)}
 
-    def _fingerprint(self) -> str:
-        """What a checkpoint must agree on with the training that goes on from it."""
-        shapes = {name: list(shape) for name, shape in self.members.shapes.items()}
-        some = self.train.batch(np.linspace(0, len(self.train) - 1, 64).astype(np.int64)).past
-        numbers = zlib.crc32(some.cpu().contiguous().numpy().tobytes())
-        of = (
-            asdict(self.training),
-            shapes,
-            repr(self.members.module),
-            len(self.train),
-            len(self.valid or ()),
-            numbers,
-        )
-        return repr(of)
+    def _fingerprint(self) -> dict[str, str]:
+        """What a checkpoint must agree on with the training that goes on from it; more epochs may be added."""
+        found = {name: repr(value) for name, value in asdict(self.training).items()}
+        if self.training.schedule in ("constant", "plateau"):
+            del found["epochs"]
+        return found | {
+            "parameters": repr({name: tuple(shape) for name, shape in self.members.shapes.items()}),
+            "network": repr(self.members.networks[0]),
+            "data": _sum_of(self.train),
+            "validation data": _sum_of(self.valid) if self.valid is not None and len(self.valid) else "",
+            "processes": repr(ranks.count()),
+        }
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint: all that is needed to go on from this step."""
+        if self.shared and not ranks.first():
+            return
         members = self.members
         tensors = {"flat": members.flat, "best": self.best, "torch": torch.get_rng_state()}
         tensors |= {f"kept.{i}": kept for i, kept in enumerate(self.optimizer.kept)}
@@ -319,8 +342,8 @@ class Course:
             f"best.{i}.{name}": t for i, other in enumerate(self.best_others) for name, t in other.items()
         }
         tensors |= {f"done.{m}.{name}": t for m, weights in self.done.items() for name, t in weights.items()}
-        names = ("epoch", "step", "sums", "shuffled", "best_value", "since_best", "since_lower", "rates", "history",
-                 "timing")  # fmt: skip
+        names = ("epoch", "step", "sums", "weights_seen", "shuffled", "best_value", "since_best", "since_lower",
+                 "rates", "history", "timing")  # fmt: skip
         facts = {name: getattr(self, name) for name in names}
         facts |= {
             "numbers": members.numbers,
@@ -343,9 +366,11 @@ class Course:
         if found is None:
             return
         tensors, facts = found
-        if facts.pop("of") != self._fingerprint():
+        of, mine = facts.pop("of"), self._fingerprint()
+        others = [name for name in mine if of.get(name) != mine[name]]
+        if others or of.keys() != mine.keys():
             raise RunFolderError(
-                str(folder), "a checkpoint of this training", "one of other data, options or networks",
+                str(folder), "a checkpoint of this training", f"one of another {', '.join(others) or 'kind'}",
                 "Start anew without resume, or give what it was started with.",
             )  # fmt: skip
         best: dict[str, Tensor] = {}
@@ -378,6 +403,16 @@ class Course:
             for name, other in members.others.items():
                 other.copy_(tensors[f"other.{name}"])
         torch.set_rng_state(tensors["torch"])
+
+
+def _sum_of(data: Data) -> str:
+    """A sum over some of the sequences, which differs where they do."""
+    some = data.batch(np.linspace(0, len(data) - 1, 256).astype(np.int64))
+    total = 0
+    for name in NAMES:
+        tensor = getattr(some, name)
+        total = zlib.crc32(b"" if tensor is None else tensor.cpu().contiguous().numpy().tobytes(), total)
+    return f"{len(data)}, {total}"
 
 
 def pieces_of(batch: Batch, steps: int | None, each_step: bool) -> Iterator[tuple[Batch, float]]:

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.data.windows import Batch
-from unrolled.errors import ShapeError
 from unrolled.kernels import native
 from unrolled.nn import Dense
 from unrolled.nn.recurrent import GRU, LSTM, SimpleRNN
-from unrolled.training.objectives import LOSSES, check_shapes
+from unrolled.nn.validation import check_input
+from unrolled.training.objectives import LOSSES, check_counted, check_shapes, no_such_class
 from unrolled.training.options import Training
 
-__all__ = ["Direct", "direct_layers"]
+__all__ = ["Direct", "direct_layers", "has_hooks"]
 
 RECURRENT = (SimpleRNN, LSTM, GRU)
 WEIGHTS = ("weight_ih", "weight_hh", "bias", "bias_hh", "norm_weight", "norm_bias")
@@ -34,11 +34,24 @@ def direct_layers(network: nn.Module, dtype: torch.dtype) -> dict[str, nn.Module
     """
     if not native.AVAILABLE or dtype not in (torch.float32, torch.float64):
         return None
-    children = network.named_children() if type(network) is nn.Sequential else [("", network)]
+    children = list(network._modules.items()) if type(network) is nn.Sequential else [("", network)]
+    used_twice = len({id(layer) for _, layer in children}) < len(children)
+    if used_twice or has_hooks(network) or any(has_hooks(layer) for _, layer in children):
+        return None
     layers = {f"{name}." if name else "": layer for name, layer in children if type(layer) is not nn.Identity}
     if not layers or not all(map(_is_direct, layers.values())):
         return None
     return layers
+
+
+def has_hooks(module: Any) -> bool:
+    """Whether something is to happen when a module is called, besides its own forward."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
 
 
 def _is_direct(layer: Any) -> bool:
@@ -48,7 +61,6 @@ def _is_direct(layer: Any) -> bool:
         type(layer) in RECURRENT
         and not (layer.stateful or layer.return_state or layer.dropout)
         and layer.implementation in (None, "native")
-        and not (layer._forward_hooks or layer._forward_pre_hooks)
     )
 
 
@@ -74,7 +86,11 @@ class Direct:
         self.stack = native.new_stack(self.members, slots, self.dtype is torch.float64)
         y, dy = torch.empty((slots, *batch.past.shape[1:]), dtype=self.dtype), None
         for path, layer in layers.items():
-            add = self._add_dense if type(layer) is Dense else self._add_recurrence
+            dense = type(layer) is Dense
+            add = self._add_dense if dense else self._add_recurrence
+            axes = ("…",) * (y.ndim - 2) + ("features",) if dense else ("batch", "time", "features")
+            size, argument = (layer.in_features, "in_features") if dense else (layer.input_size, "input_size")
+            check_input(type(layer).__name__, y[0], axes, size, self.dtype, argument=argument)
             y, dy = add(path, layer, y, dy)
         assert dy is not None
         check_shapes(training.loss, y[:1], batch.target[:1], training.levels)
@@ -97,6 +113,7 @@ class Direct:
             (t if t.dtype is wanted else t.to(wanted)).contiguous()
             for t, wanted in ((batch.past, self.dtype), (batch.target, dtype))
         )
+        check_counted(batch.target, batch.target_mask)
         counted = None if batch.target_mask is None else batch.target_mask.contiguous()
         at = 0 if counted is None else counted.data_ptr()
         try:
@@ -104,8 +121,7 @@ class Direct:
                 past.data_ptr(), target.data_ptr(), at, native.threads()
             )
         except IndexError as error:
-            classes = "classes from 0 to one less than the network's outputs"
-            raise ShapeError("fit", classes, "another", "Widen the network's last layer.") from error
+            raise no_such_class() from error
         return found
 
     def _addresses(self, *tensors: Tensor | None) -> tuple[int, ...]:

@@ -72,9 +72,10 @@ def fit(
         training: how to train; by default `Training()`.
         device: where.
         progress: False for silence; by default a bar where standard error is a terminal, else a line at the end.
-        callbacks: functions that are given each `Epoch`; one that returns True ends training.
+        callbacks: functions that are given each `Epoch`; one that returns True ends training (where members are
+            trained one after another, that of the member at work).
         folder: for checkpoints, made where it is not there; None for none.
-        resume: go on from the newest checkpoint in `folder`, if there is one.
+        resume: go on from the newest checkpoint in `folder`, if there is one; without it, one there is an error.
         checkpoint_seconds: between two checkpoints, at least.
 
     Raises:
@@ -110,22 +111,33 @@ def fit(
             torch.manual_seed(t.seed + number)
             networks.append(network().to(device))
             drawn.append(torch.get_rng_state())
+        if len({id(made) for made in networks}) < t.members:
+            raise OptionError(
+                "fit", "a new network from each call of the function", "the same one twice", "Make it inside."
+            )
         found = _Found({}, [], [], {})
         for group in _groups(networks, ranks.members(t.members), train, t):
             torch.set_rng_state(drawn[group[0]])
             course = Course([networks[m] for m in group], group, train, valid, t, torch.device(device))
             place = folder if folder is None or len(group) == t.members else folder / f"member-{group[0]}"
             if place is not None:
-                place = ranks.own_place(place)
-                make_place(place)
+                place = ranks.own_place(place, course.shared)
+                if ranks.first() or not course.shared:
+                    make_place(place, resume)
+                ranks.wait()
                 if resume:
                     course.resume(place)
+                ranks.wait()
             for number, rows in course.epochs(stopped, place, checkpoint_seconds):
                 report(rows, course.timing[-1]["steps"])
                 if any([callback(Epoch(number, rows, course.weights)) for callback in callbacks]):  # noqa: C419
+                    if place is not None:
+                        course.save(place)
                     break
             found.add(course)
             if stopped():
+                if not course.history:
+                    logger.warning("Interrupted before the end of the first epoch.")
                 break
         return found.finish(networks, stopped())
 
@@ -148,10 +160,11 @@ def _groups(
     except InputError:
         raise
     except Exception as error:
-        reason = str(error).partition("\n")[0][:160]
+        reason = str(error).partition("\n")[0].partition(". ")[0]
         logger.warning(
-            "Members are trained one after another: torch.vmap cannot take the network (%s).", reason
-        )
+            "Members are trained one after another: torch.vmap cannot take the network, as where a module of your own "
+            "has dropout or a torch.nn.LSTM (%s).", reason,
+        )  # fmt: skip
         return [[m] for m in numbers]
     return [numbers]
 
@@ -180,6 +193,7 @@ class _Found:
             networks[number].load_state_dict(weights, strict=False)
         trained = [networks[number].eval() for number in sorted(results)]
         texts = {number: str(error) for number, error in failures.items()}
+        history = sorted(history, key=lambda row: (row["epoch"], row["member"]))
         return TrainingRun(trained, history, self.timing, interrupted, texts)
 
 
@@ -190,6 +204,11 @@ def _data(given: Any) -> Data:
         if given.targets is None:
             raise OptionError("fit", "windows with targets", "windows alone", "Give targets to the data set.")
         return Samples(given.windows, given.targets)
+    if not hasattr(given, "batch") or not hasattr(given, "__len__"):
+        raise OptionError(
+            "fit", "a tuple (sequences, targets), Samples, Windows, or what has a length and batch(index)",
+            f"a {type(given).__name__}", "Pass fit(network, (x, y), valid=(x_valid, y_valid)).",
+        )  # fmt: skip
     data: Data = given
     return data
 

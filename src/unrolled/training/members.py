@@ -12,7 +12,7 @@ A module that vmap cannot take is trained one member after another: `fit` sees t
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from unrolled.data.windows import Batch
-from unrolled.errors import OptionError
+from unrolled.errors import OptionError, ShapeError
 from unrolled.nn import Bidirectional, Conv1D, Dense, Dropout, convolution
 from unrolled.nn.dropout import drawing_from
 from unrolled.nn.recurrent import GRU, LSTM, OverTime, SimpleRNN
-from unrolled.training.direct import Direct, direct_layers
+from unrolled.training.direct import Direct, direct_layers, has_hooks
 from unrolled.training.objectives import member_losses
 from unrolled.training.options import Training
 
@@ -48,7 +48,7 @@ def takes_members(network: nn.Module) -> bool:
     (True, False)
     """
     known = type(network) in STACKABLE or getattr(type(network), "takes_members", False)
-    return known and all(takes_members(child) for child in network.children())
+    return known and not has_hooks(network) and all(takes_members(child) for child in network.children())
 
 
 def call(network: Callable[..., Any], batch: Batch) -> Tensor:
@@ -60,7 +60,14 @@ def call(network: Callable[..., Any], batch: Batch) -> Tensor:
         for layer in network:
             x = layer(x, mask=batch.mask) if isinstance(layer, OverTime | Bidirectional) else layer(x)
         return x
-    output: Tensor = network(batch.past, **given)
+    output = network(batch.past, **given)
+    if not isinstance(output, Tensor):
+        raise ShapeError(
+            "fit",
+            "a network that returns a tensor",
+            f"a {type(output).__name__}",
+            "Return its outputs alone.",
+        )
     return output
 
 
@@ -128,9 +135,11 @@ class Members:
                 _put(self.module, name, tensor)
         if self.training.bptt_steps is not None:
             self._carry_state()
-        whole = self.way == "stacked" and not self.others and self.device.type == "cpu"
+        tied = any(len(names) > 1 for names in self.paths.values())
+        whole = self.way == "stacked" and not self.others and not tied and self.device.type == "cpu"
         self.layers = direct_layers(self.module, self.flat.dtype) if whole else None
         self.direct: dict[Any, Direct] = {}
+        self.module.train()  # all of it, whatever its parts were set to
 
     def _carry_state(self) -> None:
         layers = self._recurrent()
@@ -226,7 +235,8 @@ class Members:
             self.layers is None
             or batch.mask is not None
             or batch.target is None
-            or batch.past.ndim != 4
+            or not batch.past.is_floating_point()
+            or batch.past.ndim < 3
             or not batch.past.numel()
         ):
             return None
@@ -263,6 +273,8 @@ class Members:
         return member_losses(t.loss, self._call(batch), batch.target, batch.target_mask, t.levels)
 
     def _call(self, batch: Batch) -> Tensor:
+        if batch.past.is_floating_point() and batch.past.dtype is not self.flat.dtype:
+            batch = replace(batch, past=batch.past.to(self.flat.dtype))
         with drawing_from(self.generators, stacked=self.way == "stacked"):
             if self.way == "stacked":
                 return call(self.module, batch)

@@ -9,7 +9,19 @@ from torch.nn import functional as F
 
 from unrolled.errors import ShapeError
 
-__all__ = ["LOSSES", "METRICS", "Loss", "check_shapes", "masked_loss", "member_losses", "slopes"]
+__all__ = [
+    "LOSSES",
+    "METRICS",
+    "Loss",
+    "check_counted",
+    "check_shapes",
+    "masked_loss",
+    "member_losses",
+    "slopes",
+]
+
+
+NEVER = -(2**31)  # no class is left out; target_mask is there for that
 
 
 class Loss(NamedTuple):
@@ -36,8 +48,23 @@ def _pinball_slope(output: Tensor, target: Tensor, levels: Tensor) -> Tensor:
 
 
 def _cross_entropy(output: Tensor, target: Tensor, levels: Tensor) -> Tensor:
-    rows = F.cross_entropy(output.reshape(-1, output.shape[-1]), target.reshape(-1), reduction="none")
-    return rows.reshape(target.shape)
+    flat = output.reshape(-1, output.shape[-1])
+    try:
+        return F.cross_entropy(flat, target.reshape(-1), reduction="none", ignore_index=NEVER).reshape(
+            target.shape
+        )
+    except IndexError as error:
+        raise no_such_class() from error
+
+
+def no_such_class() -> ShapeError:
+    """The error for a target that the network has no output for."""
+    return ShapeError(
+        "fit",
+        "classes from 0 to one less than the network's outputs",
+        "another",
+        "Number the classes from 0, and give the network's last layer one output for each.",
+    )
 
 
 def _cross_entropy_slope(output: Tensor, target: Tensor, levels: Tensor) -> Tensor:
@@ -90,6 +117,9 @@ def member_losses(
     """
     loss = LOSSES[name]
     check_shapes(name, output, target, levels)
+    check_counted(target, counted)
+    if name != "cross-entropy":
+        target = target.to(output.dtype)
     scale = output.new_tensor(levels)
     axes = tuple(range(1, target.ndim))
     if counted is None:
@@ -127,6 +157,17 @@ def masked_loss(name: str, output: Tensor, target: Tensor, counted: Tensor | Non
     return member_losses(name, output[None], target[None], counted)[0]
 
 
+def check_counted(target: Tensor, counted: Tensor | None) -> None:
+    """What is counted is bool, and of the targets' shape; else a `ShapeError`."""
+    if counted is not None and (counted.dtype is not torch.bool or counted.shape != target.shape):
+        raise ShapeError(
+            "fit",
+            f"a target_mask of booleans of shape {tuple(target.shape[1:])}",
+            f"{counted.dtype} of shape {tuple(counted.shape[1:])}",
+            "Give one for each target: numpy.ones(y.shape, bool).",
+        )
+
+
 def check_shapes(name: str, output: Tensor, target: Tensor, levels: Sequence[float]) -> None:
     """Outputs and targets, members first, fit together for this loss; else a `ShapeError`."""
     shape, expected = tuple(output.shape), tuple(target.shape)
@@ -136,6 +177,11 @@ def check_shapes(name: str, output: Tensor, target: Tensor, levels: Sequence[flo
             f"outputs of the targets' shape (batch, …) = {expected[1:]}",
             f"{shape[1:]}",
             "Change the network's last layer, or reshape the targets.",
+        )
+    if name == "cross-entropy" and (target.is_floating_point() or target.dtype is torch.bool):
+        cure = "Number the classes from 0, one number for each output: y.argmax(-1) of one-hot targets."
+        raise ShapeError(
+            "fit", "whole numbers of classes as targets of 'cross-entropy'", str(target.dtype), cure
         )
     last = len(levels) if name == "pinball" else None
     if LOSSES[name].classes and (shape[:-1] != expected or (last and shape[-1] != last)):

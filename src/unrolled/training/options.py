@@ -76,22 +76,33 @@ class Training:
 
     def __post_init__(self) -> None:
         for name in ("levels", "metrics"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            if not isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         monitored = ("valid_loss", *(f"valid_{name}" for name in self.metrics))
         chosen = [(name, getattr(self, name), among) for name, among in (
             ("loss", tuple(LOSSES)), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("monitor", monitored),
         )]  # fmt: skip
-        chosen += [("metrics", name, tuple(METRICS)) for name in self.metrics]
+        if isinstance(self.metrics, str):
+            raise OptionError(
+                "Training", "metrics in a list", repr(self.metrics), f"Pass [{self.metrics!r}]."
+            )
+        classes, levels = "cross-entropy" in self.loss, self.loss == "pinball"
+        fitting = tuple(
+            name
+            for name in METRICS
+            if (classes if name == "accuracy" else self.loss != "cross-entropy" and not levels)
+        )
+        chosen += [("metrics", name, fitting) for name in self.metrics]
         for name, value, among in chosen:
             if value not in among:
                 raise OptionError("Training", f"{name} one of {', '.join(among)}", repr(value))
         for name in ("epochs", "batch_size", "members", "plateau_patience", "bptt_steps"):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value is not None and (not isinstance(value, int) or value < 1):
                 raise OptionError("Training", f"{name} of at least 1", str(value))
         for name, least in (("patience", 0), ("seed", 0)):
             value = getattr(self, name)
-            if value is not None and value < least:
+            if value is not None and not (isinstance(value, int) and least <= value < 2**63):
                 raise OptionError("Training", f"{name} of at least {least}", str(value))
         for name in ("learning_rate", "clip_norm"):
             value = getattr(self, name)

@@ -9,7 +9,7 @@ from torch import Tensor, distributed
 from unrolled.data.windows import Batch
 from unrolled.errors import TrainingError
 
-__all__ = ["add_up", "collect", "joined", "members", "own_place", "share"]
+__all__ = ["add_up", "collect", "count", "first", "joined", "members", "own_place", "share", "wait"]
 
 
 def joined() -> bool:
@@ -34,9 +34,25 @@ def members(count: int) -> list[int]:
     return list(range(distributed.get_rank(), count, distributed.get_world_size()))
 
 
-def own_place(folder: Path) -> Path:
-    """Where this process writes its checkpoints."""
-    return folder / f"rank-{distributed.get_rank()}" if joined() else folder
+def own_place(folder: Path, shared: bool) -> Path:
+    """Where this process has its checkpoints; those that share a member have one place, and the first writes."""
+    return folder / f"rank-{distributed.get_rank()}" if joined() and not shared else folder
+
+
+def first() -> bool:
+    """Whether this is the first process."""
+    return not joined() or distributed.get_rank() == 0
+
+
+def count() -> int:
+    """How many processes there are."""
+    return distributed.get_world_size() if joined() else 1
+
+
+def wait() -> None:
+    """Until all processes are here."""
+    if joined():
+        distributed.barrier()
 
 
 def share(index: Any) -> Any:
