@@ -39,7 +39,7 @@ class Training:
         weight_decay: of "adamw".
         levels: the quantiles of the "pinball" loss, each in (0, 1).
         metrics: of the validation windows, beside the loss: "mae", "mse" (in the data's units), "accuracy".
-        monitor: what decides which epoch is best: "valid_loss", or "valid_" and one of `metrics`. Without
+        monitor: what decides which epoch is best: "valid_loss", or "valid_mae" and so on, of `metrics`. Without
             validation windows, nothing does: the last epoch is the best.
         plateau_patience: of the schedule "plateau", in epochs.
         bptt_steps: steps after which a gradient through time is cut off, while the state is carried on; the
