@@ -21,12 +21,14 @@ def make(
     gates = len(GATE_NAMES[cell])
     norms = gates + (cell == "lstm")
     reset_after = options.get("reset_after", True)
+    # without a bound, what a recurrence multiplies at each step, rounding errors with it, must not grow
+    grows = 0.3 if options.get("activation") == "linear" else 1.0
     return Recurrence(
         cell=cell,
         x=draw(B, T, F),
         state=tuple(draw(B, H) for _ in range(2 if cell == "lstm" else 1)),
         weight_ih=draw(gates * H, F),
-        weight_hh=draw(gates * H, H) / max(1, H / 4) ** 0.5,
+        weight_hh=draw(gates * H, H) / max(1, H / 4) ** 0.5 * grows,
         bias=draw(gates * H),
         bias_hh=draw(gates * H) if cell == "gru" and reset_after else None,
         norm_weight=draw(norms * H) + 1 if norm else None,

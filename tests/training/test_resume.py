@@ -246,7 +246,7 @@ def test_killed_twenty_times_at_random_moments(tmp_path):
     for place in (whole, killed):
         place.mkdir()
     command = [sys.executable, "-c", SCRIPT]
-    epochs = "600"
+    epochs = "1500"
     subprocess.run([*command, whole, epochs], env=environment(), check=True)
     kills, draw = 0, random.Random(7)
     while not (killed / "result").exists():

@@ -128,12 +128,14 @@ class Course:
                 members.advance(piece)
                 continue
             values, norms = members.step(piece)
+            size = float(len(index[0]))
             if self.shared:
-                values, norms = ranks.add_up(values, members.gradient, piece), members.norms()
+                values, size = ranks.add_up(values, members.gradient, piece)
+                norms = members.norms()
             self._clip(norms)
             bad = [i for i, (v, n) in enumerate(zip(values, norms, strict=True)) if not math.isfinite(v + n)]
             for i, value in enumerate(values):
-                weight = share * len(index[0])
+                weight = share * size
                 if piece.target_mask is not None and not self.shared:
                     weight *= piece.target_mask[i].double().mean().item()
                 self.sums[i] += value * weight

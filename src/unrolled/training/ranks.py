@@ -62,8 +62,8 @@ def share(index: Any) -> Any:
     return index[:, distributed.get_rank() :: distributed.get_world_size()]
 
 
-def add_up(losses: list[float], gradient: Tensor, batch: Batch) -> list[float]:
-    """Make the loss and the gradient those of all processes' parts together; return the loss."""
+def add_up(losses: list[float], gradient: Tensor, batch: Batch) -> tuple[list[float], float]:
+    """Make the gradient that of all processes' parts together; return the loss, and the number of sequences counted."""
     assert batch.target is not None
     counted = batch.target.numel() if batch.target_mask is None else int(batch.target_mask.sum())
     sums = gradient.new_tensor([*losses, 1.0])
@@ -72,7 +72,7 @@ def add_up(losses: list[float], gradient: Tensor, batch: Batch) -> list[float]:
     weight = total[-1].clamp(min=1)
     gradient.copy_(total[: len(gradient)] / weight)
     found: list[float] = (total[len(gradient) : -1] / weight).tolist()
-    return found
+    return found, total[-1].item() / max(batch.target.shape[2:].numel(), 1)
 
 
 def collect(
