@@ -191,9 +191,9 @@ void add_recurrence(Stack& stack, nb::tuple sizes, nb::tuple x_strides, nb::tupl
                           unpack(sizes, x_strides, none, inputs, gradients, stack.wide, true), {}});
 }
 // A dense layer: its sizes (those of Dense), and the addresses of x, weight, bias, y, dy, dx, dweight, dbias.
-void add_dense(Stack& stack, std::array<int64_t, 6> n, std::array<int64_t, 8> at) {
+void add_dense(Stack& stack, std::array<int64_t, 4> n, std::array<int64_t, 8> at) {
   Stack::Layer layer{};
-  layer.dense = {n[0], n[1], n[2], n[3], n[4], n[5], pointer(at[0]), pointer(at[1]), pointer(at[2]), pointer(at[3]),
+  layer.dense = {n[0], n[1], n[2], n[3], pointer(at[0]), pointer(at[1]), pointer(at[2]), pointer(at[3]),
                  pointer(at[4]), pointer(at[5]), pointer(at[6]), pointer(at[7])};
   stack.layers.push_back(layer);
 }

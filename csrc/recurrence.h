@@ -39,11 +39,11 @@ struct Call {
   void *dweight_ih, *dweight_hh, *dbias, *dbias_hh, *dnorm_weight, *dnorm_bias;    // as the weights, or null
 };
 
-// A dense layer, y = φ(x Wᵀ + b), of M members and so many rows each. Contiguous arrays; null where not wanted.
+// A dense layer, y = φ(x Wᵀ + b). Contiguous arrays; null where not wanted.
 struct Dense {
-  int64_t M, rows, in, out, activation, threads;
-  const void *x, *weight, *bias;    // (M, rows, in), (M, out, in), (M, out) or null
-  void* y;    // (M, rows, out)
+  int64_t rows, in, out, activation;
+  const void *x, *weight, *bias;    // (rows, in), (out, in), (out) or null
+  void* y;    // (rows, out)
   const void* dy;    // as y
   void *dx, *dweight, *dbias;    // as x (or null), as the weight and the bias
 };

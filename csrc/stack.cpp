@@ -129,7 +129,7 @@ struct Step {
     place.move(loss);
     for (Stack::Layer& layer : layers) {
       const bool first = &layer == layers.data();
-      layer.forward.threads = layer.backward.threads = layer.dense.threads = threads;
+      layer.forward.threads = layer.backward.threads = threads;
       if (layer.recurrent)
         place.move(layer.forward, first), place.move(layer.backward, first);
       else

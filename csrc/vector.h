@@ -8,7 +8,7 @@
 #include <cstring>
 #include <utility>
 
-#if defined(__AVX2__)
+#if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
@@ -83,24 +83,6 @@ constexpr int ABREAST = 4;    // of half as many registers
 #endif
 #define EACH _Pragma("GCC unroll 8") for (int i = 0; i < N; ++i)
 
-// x, but at least (most) the limit; NaN stays. One instruction, where a comparison and a choice are two.
-template <class T> INLINE Vec<T> at_least(Vec<T> x, T limit) {
-#if defined(__AVX512F__)
-  if constexpr (sizeof(Vec<T>) == 64 && sizeof(T) == 4) return (Vec<T>)_mm512_max_ps((__m512)fill(limit), (__m512)x);
-#elif defined(__AVX2__)
-  if constexpr (sizeof(Vec<T>) == 32 && sizeof(T) == 4) return (Vec<T>)_mm256_max_ps((__m256)fill(limit), (__m256)x);
-#endif
-  return x < limit ? fill(limit) : x;
-}
-template <class T> INLINE Vec<T> at_most(Vec<T> x, T limit) {
-#if defined(__AVX512F__)
-  if constexpr (sizeof(Vec<T>) == 64 && sizeof(T) == 4) return (Vec<T>)_mm512_min_ps((__m512)fill(limit), (__m512)x);
-#elif defined(__AVX2__)
-  if constexpr (sizeof(Vec<T>) == 32 && sizeof(T) == 4) return (Vec<T>)_mm256_min_ps((__m256)fill(limit), (__m256)x);
-#endif
-  return x > limit ? fill(limit) : x;
-}
-
 // 1/d for finite, normal d; float within 2 ulp.
 template <class T, int N> INLINE void reciprocal(Vec<T> (&d)[N]) {
 #if defined(__AVX512F__)
@@ -135,8 +117,8 @@ template <class T, int N> INLINE void exponential_parts(Vec<T> (&x)[N], Vec<T> (
 template <class T, int N> INLINE void exponential(Vec<T> (&x)[N]) {
   const T limit = Lanes<T>::LIMIT;
   Vec<T> scale[N];
-  EACH x[i] = at_least<T>(x[i], -limit);
-  EACH x[i] = at_most<T>(x[i], limit);
+  EACH x[i] = x[i] < -limit ? fill(-limit) : x[i];
+  EACH x[i] = x[i] > limit ? fill(limit) : x[i];
   exponential_parts<T>(x, scale);
   EACH x[i] = scale[i] * x[i] + scale[i];
 }
@@ -155,7 +137,7 @@ template <class T, int N> INLINE void hyperbolic_tangent(Vec<T> (&x)[N]) {
   using Bits = typename L::N;
   Vec<T> q[N], scale[N], one[N];
   EACH q[i] = (Vec<T>)((Bits)x[i] | L::SIGN) * 2;
-  EACH q[i] = at_least<T>(q[i], -L::SATURATED);
+  EACH q[i] = q[i] < -L::SATURATED ? fill(-L::SATURATED) : q[i];
   exponential_parts<T>(q, scale);
   EACH one[i] = scale[i] - 1;
   EACH q[i] = scale[i] * q[i] + one[i];

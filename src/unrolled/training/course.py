@@ -87,11 +87,10 @@ class Course:
             while self.step < self.steps and self.members.numbers:
                 order = self._one_step(order)
                 self.step += 1
-                if folder is not None and time.monotonic() - self.last_checkpoint >= seconds:
+                enough = stopped()
+                if folder is not None and (enough or time.monotonic() - self.last_checkpoint >= seconds):
                     self.save(folder)
-                if stopped():
-                    if folder is not None:
-                        self.save(folder)
+                if enough:
                     return
             self._give_up_infinite()
             if not self.members.numbers:
@@ -147,7 +146,12 @@ class Course:
                 self.rates = [rate] * len(self.rates)
             if bad:
                 for i in bad:
-                    self._fail(i, values[i], norms[i])
+                    self._fail(
+                        i,
+                        self.step + 1,
+                        "a finite loss and gradient",
+                        f"loss {values[i]:g} and gradient norm {norms[i]:g}",
+                    )
                 good = [i for i in range(len(values)) if i not in bad]
                 order, left = order[good], [left[i] for i in good]
                 self._keep(good)
@@ -186,13 +190,13 @@ class Course:
             parts += [(p, g, k, rate) for p, g, *k in zip(*rows, strict=True)]
         self.optimizer.step(parts, momentum)
 
-    def _fail(self, i: int, loss: float, norm: float) -> None:
-        """Give a member up whose loss is no number any more."""
+    def _fail(self, i: int, step: int, expected: str, got: str) -> None:
+        """Give a member up that has numbers no more."""
         number = self.members.numbers[i]
         error = TrainingError(
-            f"training, member {number}, epoch {self.epoch}, step {self.step + 1}",
-            "a finite loss and gradient",
-            f"loss {loss:g} and gradient norm {norm:g} at learning rate {self.rates[i]:g}",
+            f"training, member {number}, epoch {self.epoch}, step {step}",
+            expected,
+            f"{got} at learning rate {self.rates[i]:g}",
             "Lower the learning rate, set clip_norm, or check the data for extreme values.",
         )
         self.failures[number] = error
@@ -206,7 +210,7 @@ class Course:
         rows = [self.members.rows(self.members.flat, i) for i in range(len(self.members.numbers))]
         bad = [i for i, parts in enumerate(rows) if not all(bool(torch.isfinite(p).all()) for p in parts)]
         for i in bad:
-            self._fail(i, math.nan, math.inf)
+            self._fail(i, self.step, "finite weights", "infinite ones")
         self._keep([i for i in range(len(rows)) if i not in bad])
 
     def _end_epoch(self) -> list[dict[str, Any]]:

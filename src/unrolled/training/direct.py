@@ -156,7 +156,7 @@ class Direct:
         y = torch.empty((*x.shape[:-1], layer.units), dtype=x.dtype)
         dy = torch.empty_like(y)
         activation = native.ACTIVATIONS[layer.activation or "linear"]
-        sizes = (1, x[0].numel() // x.shape[-1], x.shape[-1], layer.units, activation, 1)
+        sizes = (x[0].numel() // x.shape[-1], x.shape[-1], layer.units, activation)
         weights = (self.weights[f"{path}weight"], self.weights.get(f"{path}bias"))
         slopes = (self.slopes[f"{path}weight"], self.slopes.get(f"{path}bias"))
         self.stack.add_dense(sizes, self._addresses(x, *weights, y, dy, dx, *slopes))

@@ -242,6 +242,8 @@ class Members:
             return None
         shapes = (batch.past.shape, batch.target.shape)
         if shapes not in self.direct:
+            if len(self.direct) == 4:  # each keeps memory: lengths that vary are not to fill it
+                self.direct.pop(next(iter(self.direct)))
             weights = (self.views(self.flat), self.views(self.gradient))
             self.direct[shapes] = Direct(self.layers, *weights, self.generators, batch, self.training)
         return self.direct[shapes]
@@ -283,9 +285,7 @@ class Members:
             return self._mapped(batch)
 
     def _mapped(self, batch: Batch) -> Tensor:
-        names = [
-            f.name for f in fields(Batch) if getattr(batch, f.name) is not None and "target" not in f.name
-        ]
+        names = [name for name in NAMES if "target" not in name and getattr(batch, name) is not None]
 
         def one(weights: dict[str, Tensor], others: dict[str, Tensor], *tensors: Tensor) -> Tensor:
             given = Batch(**dict(zip(names, tensors, strict=True)))
