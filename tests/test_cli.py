@@ -240,7 +240,7 @@ def bad_place(place, run):
     (place / "taken").mkdir(exist_ok=True)
     (place / "taken" / "thesis.txt").touch()
     (place / "broken").mkdir(exist_ok=True)
-    (place / "broken" / "config.json").write_text('{"format_version": 1, "estimator": "Forecaster"}')
+    (place / "broken" / "config.json").write_text('{"format_version": 2, "estimator": "Forecaster"}')
     (place / "broken" / "model.safetensors").write_bytes(b"\x00" * 64)
     return place
 
@@ -320,3 +320,26 @@ def test_ridership(tmp_path, ridership_csv):
     metrics = json.loads((tmp_path / "cut" / "metrics.json").read_text())
     assert metrics["model"]["mae"] < metrics["baselines"]["seasonal_naive"]["mae"]
     assert metrics["model"]["mae"] < metrics["baselines"]["linear"]["mae"]
+
+
+def test_known_columns_and_the_template_for_them(place, unrolled):
+    days = pd.date_range("2020-01-01", periods=300)
+    sale = np.random.default_rng(0).random(300) < 0.3
+    table = pd.DataFrame(
+        {"ds": days, "y": 5.0 * sale + np.arange(300) / 100, "sale": np.where(sale, "yes", "no")}
+    )
+    table[:290].to_csv(place / "shop.csv", index=False)
+    words = ["forecast", "shop.csv", "--target", "y", "--known", "sale", "--horizon", 2, "--members", 1]
+    assert "known column 'sale'" in unrolled(*words, cwd=place, code=2).stderr
+    words += ["--future", "next.csv", "--out", "shop"]
+    said = unrolled(*words, cwd=place, code=2).stderr
+    assert "Written as a template" in said and not (place / "shop").exists()
+    rows = pd.read_csv(place / "next.csv")
+    assert rows["ds"].tolist() == ["2020-10-17", "2020-10-18"] and rows["sale"].isna().all()
+    rows.assign(sale=["yes", "no"]).to_csv(place / "next.csv", index=False)
+    found = json.loads(unrolled(*words, "--json", cwd=place).stdout)
+    first, second = (row["mean"] for row in found["forecast"])
+    assert first - second > 4
+    assert not list((place / "shop").glob("stage-*"))
+    done = unrolled("predict", "shop", "--future", "next.csv", "--json", cwd=place)
+    assert json.loads(done.stdout)["forecast"][0]["mean"] == pytest.approx(first)

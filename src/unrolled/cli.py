@@ -4,6 +4,7 @@ import json
 import logging
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,11 @@ app = typer.Typer(
 Target = Annotated[str | None, Option(help="Column to forecast; may be left out where there is only one.")]
 Time = Annotated[str | None, Option(help="Column of times; by default found by its name or content.")]
 Series = Annotated[str | None, Option(help="Column that names the series (one series).")]
+Known = Annotated[list[str], Option(help="Column known ahead, as a price or a holiday; may be repeated.")]
+Observed = Annotated[list[str], Option(help="Column of numbers known up to now only; may be repeated.")]
+Future = Annotated[
+    Path | None, Option(help="CSV of the known columns ahead; a new file gets the rows to fill in.")
+]
 Horizon = Annotated[int, Option(help="Steps to forecast.")]
 Model = Annotated[str, Option(help="auto, rnn, lstm, gru or linear.")]
 Members = Annotated[int, Option(help="Networks to train and average.")]
@@ -50,6 +56,9 @@ def forecast(
     target: Target = None,
     time: Time = None,
     series: Series = None,
+    known: Known = [],  # noqa: B006
+    observed: Observed = [],  # noqa: B006
+    future: Future = None,
     horizon: Horizon = 14,
     model: Model = "auto",
     members: Members = 5,
@@ -66,6 +75,7 @@ def forecast(
     as_json: Json = False,
 ) -> None:
     """Forecast a column of DATA past its end, and score the model on the last rows."""
+    from unrolled.data.ahead import future_frame
     from unrolled.data.table import read_table
     from unrolled.estimators.forecaster import Forecaster
 
@@ -74,9 +84,12 @@ def forecast(
         device=device,
     )  # fmt: skip
     forecaster.check_options()
-    table = read_table(data, target=target, time=time, series=series, gaps=gaps)
+    table = read_table(
+        data, target=target, time=time, series=series, known=known, observed=observed, gaps=gaps
+    )
+    _template(future, lambda: future_frame(table, horizon))
     name = f"{data.name.split('.')[0]}-{table.columns[0]}"
-    _forecast_table(table, forecaster, name, test_size, out, overwrite, resume, as_json)
+    _forecast_table(table, forecaster, name, test_size, out, overwrite, resume, as_json, future)
 
 
 @app.command()
@@ -100,6 +113,7 @@ def predict(
     data: Annotated[
         Path | None, Argument(metavar="[DATA]", help="Newer rows; by default where the run ended.")
     ] = None,
+    future: Future = None,
     gaps: Gaps = "fill",
     device: Device = "auto",
     out: Annotated[Path | None, Option(help="CSV file to write.")] = None,
@@ -115,7 +129,9 @@ def predict(
             str(out), "a new file", "one that exists", "Choose another --out, or pass --overwrite."
         )
     forecaster = load(run, device)
-    frame = forecaster.predict(data if data is None else forecaster.read(data, gaps=gaps))
+    newer = data if data is None else forecaster.read(data, gaps=gaps)
+    _template(future, lambda: forecaster.make_future_frame(newer))
+    frame = forecaster.predict(newer, future)
     if forecaster.kind_ != "pandas":
         frame = frame.to_pandas()
     _show_forecast(frame, forecaster.levels)
@@ -217,6 +233,7 @@ def _forecast_table(
     overwrite: bool,
     resume: bool,
     as_json: bool,
+    future: Path | None = None,
 ) -> None:
     from unrolled.data.table import show_time
     from unrolled.report.run import run_forecast
@@ -236,6 +253,7 @@ def _forecast_table(
             command=shlex.join(["unrolled", *sys.argv[1:]]),
             say=_say,
             resume=resume,
+            future=future,
         )
     _show_scores(run)
     held = run.metrics["model"]["coverage"].items()
@@ -250,6 +268,28 @@ def _forecast_table(
         _print_json(
             {"out": str(out), "verdict": run.verdict, "forecast": _records(run.forecast), **run.metrics}
         )
+
+
+def _template(future: Path | None, frame: Callable[[], Any]) -> None:
+    """Write the rows to fill in, and say so, where the file named by --future is not there yet."""
+    from unrolled.errors import DataError
+
+    if future is None or future.exists():
+        return
+    import narwhals as nw
+
+    try:
+        nw.from_native(frame()).to_pandas().to_csv(future, index=False)
+    except OSError as error:
+        raise DataError(
+            f"--future {future}", "a file", (error.strerror or "none").lower(), "Check the path."
+        ) from error
+    raise DataError(
+        f"--future {future}",
+        "a file with the known columns of the steps to forecast",
+        "no such file",
+        "Written as a template: fill in its empty cells, and run the command again.",
+    )
 
 
 def _new_folder(name: str) -> Path:

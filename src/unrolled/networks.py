@@ -12,18 +12,20 @@ from unrolled.nn import GRU, LSTM, Dense, SimpleRNN
 __all__ = ["SequenceToVector"]
 
 CELLS: dict[str, Callable[..., nn.Module]] = {"rnn": SimpleRNN, "lstm": LSTM, "gru": GRU}
+WIDTH = 16  # numbers that the state gives to each step of the horizon
 
 
 class SequenceToVector(nn.Module):
     """All steps of the horizon at once: a line through the window, and what a recurrent network adds to it.
 
-        ŷ(t+1 … t+horizon) = y(t) + A·(y - y(t)) + b + D·relu(C·[h(t), s])
+        ŷ(t+k) = y(t) + Aₖ·(y - y(t)) + bₖ + d·relu(C·[Pₖ h(t), f(t+k), s(t+k)])        for each step k
 
     A reads the whole window. h(t) is the last state of a recurrent layer over its last `length` steps,
-    which reads the other features, the target less its last value, and the target less that of one
-    season before; s is what came one season before the steps to forecast, less the last value. The
-    last value stands outside, so that a trend goes on beyond the range of the training data. D starts
-    at zero: before training the network is its line.
+    which reads the other features, the target, the target less its last value, and the target less that of
+    one season before; Pₖ gives each step a vector of its own. f(t+k) is what is known of the step to
+    forecast; s(t+k) is what came one season before it, less the last value. The last value stands outside,
+    so that a trend goes on beyond the range of the training data. d starts at zero: before training the
+    network is its line.
 
     Args:
         input_size: features of `past`; the target is feature 0.
@@ -32,6 +34,7 @@ class SequenceToVector(nn.Module):
         length: steps that the recurrent layer reads.
         season: steps of a season, which `past` then has beyond `length`; 0 for none.
         cell: "rnn", "lstm" or "gru"; None leaves the line alone.
+        known_size: features of `future`.
 
     >>> SequenceToVector(1, 8, horizon=3, length=20, season=7)(torch.zeros(5, 27, 1)).shape
     torch.Size([5, 3])
@@ -47,14 +50,16 @@ class SequenceToVector(nn.Module):
         *,
         length: int,
         season: int = 0,
-        cell: str | None = "lstm",
+        cell: str | None = "gru",
+        known_size: int = 0,
     ):
         super().__init__()
         self.length, self.season, self.horizon = length, season, horizon
         self.line = nn.Linear(length + season, horizon)
-        self.recurrent = CELLS[cell](input_size + bool(season), units) if cell else None
-        self.hidden = Dense(units + (horizon if season else 0), 2 * units, activation="relu")
-        self.head = Dense(2 * units, horizon)
+        self.recurrent = CELLS[cell](input_size + 1 + bool(season), units) if cell else None
+        self.project = Dense(units, horizon * WIDTH)
+        self.hidden = Dense(WIDTH + known_size + bool(season), units, activation="relu")
+        self.head = Dense(units, 1)
         for parameter in (*self.line.parameters(), *self.head.parameters()):
             nn.init.zeros_(parameter)
 
@@ -68,23 +73,26 @@ class SequenceToVector(nn.Module):
         self,
         past: Float[Tensor, "*members batch time features"],
         *,
-        future: Any = None,
+        future: Float[Tensor, "*members batch horizon known"] | None = None,
         static: Any = None,
         mask: Bool[Tensor, "*members batch time"] | None = None,
     ) -> Float[Tensor, "*members batch horizon"]:
-        """Return the forecast of feature 0 from length + season steps. `future` and `static` are not used."""
+        """Return the forecast of feature 0 from length + season steps. `static` is not used."""
         target = past[..., 0]
         last = target[..., -1:]
         forecast = last + self.line(target - last)
         if self.recurrent is None:
             return forecast
         recent = slice(-self.length, None)
-        inputs = [(target - last)[..., recent, None], past[..., recent, 1:]]
+        inputs = [past[..., recent, :], (target - last)[..., recent, None]]
         if self.season:
             before = target[..., -self.length - self.season : -self.season]
             inputs.append((target[..., recent] - before).unsqueeze(-1))
-        seen = self.recurrent(torch.cat(inputs, dim=-1), mask=None if mask is None else mask[..., recent])
+        state = self.recurrent(torch.cat(inputs, dim=-1), mask=None if mask is None else mask[..., recent])
+        steps = [self.project(state).unflatten(-1, (self.horizon, WIDTH))]
+        if future is not None:
+            steps.append(future)
         if self.season:
             again = torch.arange(self.horizon, device=past.device) % self.season - self.season
-            seen = torch.cat([seen, target[..., again] - last], dim=-1)
-        return forecast + self.head(self.hidden(seen))
+            steps.append((target[..., again] - last).unsqueeze(-1))
+        return forecast + self.head(self.hidden(torch.cat(steps, dim=-1))).squeeze(-1)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unrolled.data import Scaler, Windows, make_windows, read_table, timeseries_dataset_from_array
+from unrolled.data.features import Features
 from unrolled.errors import OptionError, ShapeError
 
 
@@ -104,7 +105,7 @@ def table(values, observed=None):
 def test_the_temperature_table():
     """Today 6, 9, 7, 8: tomorrow's targets are 9, 7, 8, and the last row is what the forecast is made from."""
     temperatures = table([6.0, 9.0, 7.0, 8.0])
-    unscaled = Scaler(np.zeros(1), np.ones(1))
+    unscaled = Features(Scaler(np.zeros(1), np.ones(1)), {})
     windows = Windows.of(temperatures, unscaled, 1, 1)
     batch = windows.batch(np.arange(len(windows)))
     assert batch.past[:, 0, 0].tolist() == [6.0, 9.0, 7.0]
@@ -119,7 +120,7 @@ def test_windows_never_see_the_future(rows, length, horizon, first, seed):
     observed[[0, -1]] = True
     observed[1:4] = True
     filled = table(values, observed)
-    windows = Windows.of(filled, Scaler(np.zeros(1), np.ones(1)), length, horizon, first=first)
+    windows = Windows.of(filled, Features(Scaler(np.zeros(1), np.ones(1)), {}), length, horizon, first=first)
     for index in range(len(windows)):
         batch = windows.batch(np.array([index]))
         origin = windows.origins[index]

@@ -7,6 +7,7 @@ import torch
 
 import unrolled as ur
 from unrolled.data import read_table
+from unrolled.data.ahead import known_ahead
 from unrolled.estimators import forecaster as room
 from unrolled.estimators.baselines import Linear, seasonal_naive
 from unrolled.estimators.intervals import conformal_widths
@@ -34,29 +35,32 @@ def fitted(table):
 
 def test_the_scaler_knows_the_observed_training_rows_alone(fitted):
     known = WAVE[: ROWS - HELD_BACK]
-    assert fitted.scaler_.mean[0] == pytest.approx(np.nanmean(known), abs=1e-12)
-    assert fitted.scaler_.scale[0] == pytest.approx(np.nanstd(known), abs=1e-12)
+    assert fitted.features_.scaler.mean[0] == pytest.approx(np.nanmean(known), abs=1e-12)
+    assert fitted.features_.scaler.scale[0] == pytest.approx(np.nanstd(known), abs=1e-12)
 
 
 def test_training_and_held_back_windows_part_at_one_row(table, monkeypatch):
-    given = {}
+    given = []
     original = room.fit
 
     def fit(network, train, valid, training, **options):
-        given.update(train=train, valid=valid, training=training)
+        given.append((train, valid, training))
         return original(network, train, valid, QUICK, **options)
 
     monkeypatch.setattr(room, "fit", fit)
-    forecaster = ur.Forecaster(HORIZON, members=2, seed=3).fit(table)
-    train, valid = given["train"], given["valid"]
+    forecaster = ur.Forecaster(HORIZON, members=3, seed=3).fit(table)
+    (train, valid, first), (all_of_them, nothing, second) = given
     observed = ~np.isnan(WAVE)
     whole = np.arange(forecaster.window_ - 1, ROWS - HELD_BACK - HORIZON)
     assert train.origins.tolist() == whole[observed[whole]].tolist()
     later = np.arange(ROWS - HELD_BACK - 1, ROWS - HORIZON)
     assert valid.origins.tolist() == later[observed[later]].tolist()
     assert train.targets.shape == (len(train), HORIZON)
-    assert (given["training"].members, given["training"].seed) == (2, 3)
-    assert given["training"].restore_best is False
+    assert (first.members, first.seed, second.members, second.seed) == (2, 3, 3, 3)
+    assert first.restore_best is second.restore_best is False
+    assert nothing is None
+    everything = np.arange(forecaster.window_ - 1, ROWS - HORIZON)
+    assert all_of_them.origins.tolist() == everything[observed[everything]].tolist()
 
 
 def test_a_season_before_the_window_is_read_where_there_are_rows_for_it(fitted):
@@ -69,11 +73,11 @@ def test_a_season_before_the_window_is_read_where_there_are_rows_for_it(fitted):
     ("horizon", "season", "most", "steps"),
     [
         (1, 1, 1000, 24),
-        (14, 7, 1000, 56),
+        (14, 7, 1000, 28),
         (14, 52, 1000, 104),
-        (14, 364, 1000, 56),
+        (14, 364, 1000, 28),
         (96, 24, 10_000, 168),
-        (14, 7, 90, 30),
+        (20, 7, 90, 30),
         (5, 1, 6, 4),
     ],
 )
@@ -81,19 +85,33 @@ def test_how_many_steps_are_read(horizon, season, most, steps):
     assert room._input_steps(horizon, season, most) == steps
 
 
-def test_intervals_are_measured_on_the_rows_held_back(fitted, table):
-    rows = fitted.backtest(table, first_origin=table.times[ROWS - HELD_BACK - 1]).frame
+def test_intervals_are_measured_on_the_rows_held_back(fitted, table, monkeypatch):
+    monkeypatch.setattr(room, "FIRST_MEMBERS", 3)
+    original = ur.Forecaster._train
+
+    def train_first(self, train, valid, *others):  # and not again with all rows
+        if valid is not None:
+            original(self, train, valid, *others)
+
+    monkeypatch.setattr(ur.Forecaster, "_train", train_first)
+    first = ur.Forecaster(HORIZON, members=2, training=QUICK).fit(table)
+    assert np.array_equal(first.widths_, fitted.widths_)
+    rows = first.backtest(table, first_origin=table.times[ROWS - HELD_BACK - 1]).frame
     errors = (rows["actual"] - rows["mean"]).to_numpy().reshape(-1, HORIZON)
     expected = conformal_widths(np.nan_to_num(errors), ~np.isnan(errors), (80, 95))
     np.testing.assert_allclose(fitted.widths_, expected, rtol=1e-5)
 
 
 def test_the_forecast_is_the_mean_of_all_members(fitted):
-    scaled = fitted.scaler_.transform(fitted.tail_.values).astype(np.float32)
-    past = torch.from_numpy(scaled[-fitted.window_ :][None])
+    tail, features = fitted.tail_, fitted.features_
+    following = known_ahead(tail, HORIZON)
+    known = np.concatenate([features.known(tail), features.known(following)])
+    scaled = features.scaler.transform(tail.values).astype(np.float32)
+    past = torch.from_numpy(np.concatenate([scaled, known[1 : 1 + len(tail)]], axis=1)[None])
+    future = torch.from_numpy(known[None, -HORIZON:])
     with torch.no_grad():
         members = [
-            fitted.scaler_.inverse(network(past).double().numpy()[..., None])[0, :, 0]
+            features.scaler.inverse(network(past, future=future).double().numpy()[..., None])[0, :, 0]
             for network in fitted.networks_
         ]
     assert len(members) == 2
@@ -118,10 +136,10 @@ def test_baselines_see_the_same_windows_and_the_same_errors_count(fitted, table)
     scores = backtest.scores["baselines"]
     assert scores["naive"]["mae"] == pytest.approx(mae(past[:, -1:]), rel=1e-5)
     assert scores["seasonal_naive"]["mae"] == pytest.approx(mae(seasonal_naive(past, HORIZON, 12)), rel=1e-5)
-    scaled = fitted.scaler_.transform(past[..., None])[..., 0]
+    scaled = fitted.features_.scaler.transform(past[..., None])[..., 0]
     line = Linear(fitted.linear_.weight, fitted.linear_.bias)
     assert scores["linear"]["mae"] == pytest.approx(
-        mae(fitted.scaler_.inverse(line.predict(scaled)[..., None])[..., 0]), rel=1e-4
+        mae(fitted.features_.scaler.inverse(line.predict(scaled)[..., None])[..., 0]), rel=1e-4
     )
     inside = (rows["actual"] >= rows["lo-95"]) & (rows["actual"] <= rows["hi-95"])
     assert backtest.scores["model"]["coverage"]["95"] == pytest.approx(inside[rows["actual"].notna()].mean())
@@ -141,6 +159,8 @@ def test_nothing_after_the_first_held_out_target_changes_what_went_before(fitted
         fitted.input_steps_,
         fitted.lag_,
     )
-    assert np.array_equal(other.linear_.weight, fitted.linear_.weight)
-    for one, two in zip(other.networks_, fitted.networks_, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    kept = ur.Forecaster(HORIZON, members=2, training=QUICK).fit(frame(WAVE[: ROWS - HELD_BACK]))
+    again = kept.backtest(frame(spiked), first_origin=kept.tail_.times[-1], last_origin=kept.tail_.times[-1])
+    before = kept.predict()
+    assert again.frame["mean"].tolist() == before["mean"].tolist()
+    assert again.frame["lo-80"].tolist() == before["lo-80"].tolist()

@@ -255,7 +255,7 @@ def test_killed_twenty_times_at_random_moments(tmp_path):
         if kills < 25:  # at a random moment after its first checkpoint
             while {path.name for path in killed.glob("*.safetensors")} == before and process.poll() is None:
                 time.sleep(0.002)
-            time.sleep(draw.uniform(0, 0.15))
+            time.sleep(draw.uniform(0, 0.06))
             process.send_signal(signal.SIGKILL)
             kills += process.wait() == -signal.SIGKILL
         else:

@@ -3,7 +3,7 @@
 import csv
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +16,7 @@ from unrolled.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Columns", "numbers", "read_columns", "times"]
+__all__ = ["Columns", "codes_of", "labels_of", "numbers", "read_columns", "times"]
 
 DATES = (
     "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%Y", "%d.%m.%y", "%m-%d-%Y", "%d-%m-%Y", "%Y/%m/%d",
@@ -191,6 +191,29 @@ def numbers(columns: Columns, name: str, notes: list[str]) -> NDArray[np.float64
                 f"{np.count_nonzero(bad):,} such cells: correct them, or leave them empty.",
             )
     return values
+
+
+def codes_of(
+    columns: Columns, names: Sequence[str]
+) -> tuple[list[NDArray[np.float64]], dict[str, NDArray[Any]]]:
+    """Return each column of labels as numbers, NaN where a cell is empty, and the labels that they stand for."""
+    import pandas as pd
+
+    found: list[NDArray[np.float64]] = []
+    categories: dict[str, NDArray[Any]] = {}
+    for name in names:
+        codes, labels = pd.factorize(columns.frame[name].astype("string").str.strip(), sort=True)
+        found.append(np.where(codes < 0, np.nan, codes).astype(np.float64))
+        categories[name] = np.append(np.asarray(labels, object), "")
+    return found, categories
+
+
+def labels_of(codes: NDArray[np.float64], categories: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return what the columns of `codes` (rows, columns) stand for: "" for NaN."""
+    return {
+        name: labels[np.where(np.isnan(column), -1, column).astype(np.int64)]
+        for column, (name, labels) in zip(codes.T, categories.items(), strict=True)
+    }
 
 
 def _plain_numbers(text: "pd.Series[str]", name: str, separator: str, notes: list[str]) -> "pd.Series[str]":

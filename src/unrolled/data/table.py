@@ -2,15 +2,15 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.data.frequency import Frequency, infer_frequency
-from unrolled.data.reading import Columns, numbers, read_columns, times
+from unrolled.data.reading import Columns, codes_of, labels_of, numbers, read_columns, times
 from unrolled.errors import DataError, OptionError
 
 __all__ = ["Table", "read_table"]
@@ -44,12 +44,16 @@ class Table:
         times: (rows,), datetime64[us], or int64 where the data has row numbers instead of times.
         values: (rows, columns), float64, finite, in the units of the data.
         observed: (rows, columns), bool, False where a gap was filled.
-        columns: the names of the columns of `values`.
+        columns: the names of the columns of `values`: the target, then `past`, then the numeric `known` ones.
         frequency: the calendar of the rows.
         time: the name of the time column, "" where there is none.
         series: the name of the series, "" where the data has no such column.
         kind: "pandas" or "polars", what the caller works with.
         notes: what was done to the data, a sentence each.
+        past: the columns that are known up to the origin only.
+        known: the columns that are known ahead, numeric or not.
+        labels: of each known column that is not numeric, (rows,) str.
+        ahead: the rows after the last value of the target that have known columns, None where there are none.
     """
 
     times: NDArray[Any]
@@ -61,6 +65,10 @@ class Table:
     series: str = ""
     kind: Literal["pandas", "polars"] = "pandas"
     notes: tuple[str, ...] = ()
+    past: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+    labels: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    ahead: "Table | None" = None
 
     def __len__(self) -> int:
         return len(self.times)
@@ -68,7 +76,11 @@ class Table:
     def __getitem__(self, rows: slice) -> "Table":
         """Return the table of some consecutive rows; a view."""
         return dataclasses.replace(
-            self, times=self.times[rows], values=self.values[rows], observed=self.observed[rows]
+            self,
+            times=self.times[rows],
+            values=self.values[rows],
+            observed=self.observed[rows],
+            labels={name: column[rows] for name, column in self.labels.items()},
         )
 
     def to_frame(self) -> Any:
@@ -76,7 +88,8 @@ class Table:
         import narwhals as nw
 
         columns = {self.time or "row": self.times, **{name: self.column(name) for name in self.columns}}
-        return nw.from_dict(columns | {"observed": self.observed.all(axis=1)}, backend=self.kind).to_native()
+        columns |= {name: column.tolist() for name, column in self.labels.items()}
+        return nw.from_dict(columns | {"observed": self.observed[:, 0]}, backend=self.kind).to_native()
 
     def column(self, name: str) -> NDArray[np.float64]:
         """Return the values of one column, (rows,)."""
@@ -103,6 +116,9 @@ class Table:
             times=np.concatenate([self.times[:keep], newer.times]),
             values=np.concatenate([self.values[:keep], newer.values]),
             observed=np.concatenate([self.observed[:keep], newer.observed]),
+            labels={
+                name: np.concatenate([self.labels[name][:keep], newer.labels[name]]) for name in self.labels
+            },
         )
 
 
@@ -112,6 +128,8 @@ def read_table(
     target: str | Sequence[str] | None = None,
     time: str | None = None,
     series: str | None = None,
+    known: Sequence[str] = (),
+    observed: Sequence[str] = (),
     gaps: str = "fill",
     frequency: Frequency | None = None,
 ) -> Table:
@@ -127,6 +145,10 @@ def read_table(
         time: the column of times. By default "ds", "date" and such names, or the first column that
             holds dates; a table without one is taken in its order.
         series: the column that names the series. By default "unique_id" where there is one.
+        known: columns whose values are known ahead, as prices or holidays are: numbers, or labels. Where
+            rows after the target's last value have them, they are kept for a forecast (`Table.ahead`).
+        observed: numeric columns that are known up to the origin only. Their gaps, and those of `known`, repeat
+            the value before: a straight line would tell what comes.
         gaps: "fill", or "refuse" to raise an error instead.
         frequency: the calendar, where it is known already.
 
@@ -144,26 +166,63 @@ def read_table(
         raise OptionError("gaps", "'fill' or 'refuse'", repr(gaps))
     columns = read_columns(source)
     wanted = [target] if isinstance(target, str) else list(target or ())
-    columns.check([*wanted, *(name for name in (time, series) if name)])
+    beside = [*observed, *known]
+    columns.check([*wanted, *(name for name in (time, series) if name), *beside])
     series_name = series or ("unique_id" if "unique_id" in columns.frame.columns and not wanted else None)
     label = _only_series(columns, series_name)
-    time_name = time or _find_time(columns, exclude=[*wanted, series_name])
-    names = wanted or [_find_target(columns, exclude=[time_name, series_name])]
+    time_name = time or find_time(columns, exclude=[*wanted, series_name])
+    names = wanted or [_find_target(columns, exclude=[time_name, series_name, *beside])]
+    _check_roles(columns, [*names, *(name for name in (time_name, series_name) if name), *beside])
     notes: list[str] = []
-    values = np.stack([numbers(columns, name, notes) for name in names], axis=1)
-    for name, column in zip(names, values.T, strict=True):
+    labelled = [name for name in known if not _is_numeric(columns, name)]
+    numeric = [*observed, *(name for name in known if name not in labelled)]
+    codes, categories = codes_of(columns, labelled)
+    values = np.stack([numbers(columns, name, notes) for name in (*names, *numeric)] + codes, axis=1)
+    for name, column in zip((*names, *numeric, *labelled), values.T, strict=True):
         if np.isnan(column).all():
             raise DataError(f"column {name!r}", "numbers", "empty cells only", "Name another column.")
     stamps = times(columns, time_name, notes) if time_name else np.arange(len(values))
     stamps, values = _in_order(stamps, values, columns, time_name or "row", notes)
     calendar = frequency or infer_frequency(stamps, f"column {time_name!r}" if time_name else columns.source)
     stamps, values = _on_calendar(stamps, values, calendar, notes)
-    stamps, values, observed = _without_gaps(stamps, values, names, gaps, notes)
+    last = _last_row(values[:, : len(names)])
+    after, told = stamps[last:], values[last:, len(names) :]
+    has_ahead = bool(known) and not np.isnan(told[:, len(observed) :]).all()
+    if has_ahead:
+        stamps, values = stamps[:last], values[:last]
+    stamps, values, present = _without_gaps(stamps, values, names, gaps, notes)
     for note in notes:
         logger.warning("%s", note)
-    return Table(
-        stamps, values, observed, tuple(names), calendar, time_name or "", label, columns.kind, tuple(notes)
-    )
+    wide = len(names) + len(numeric)
+    table = Table(
+        stamps, values[:, :wide], present[:, :wide], (*names, *numeric), calendar, time_name or "", label, columns.kind,
+        tuple(notes), tuple(observed), tuple(known), labels_of(values[:, wide:], categories),
+    )  # fmt: skip
+    if not has_ahead:
+        return table
+    skip, wide = len(observed), len(numeric)
+    ahead = dataclasses.replace(
+        table, times=after, values=told[:, skip:wide], observed=~np.isnan(told[:, skip:wide]),
+        columns=tuple(numeric[skip:]), past=(), notes=(), labels=labels_of(told[:, wide:], categories),
+    )  # fmt: skip
+    return dataclasses.replace(table, ahead=ahead)
+
+
+def _check_roles(columns: Columns, names: Sequence[str]) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(
+            columns.source,
+            "each column in one role",
+            f"{twice!r} in two",
+            "A target is observed anyway; a column is either observed or known ahead.",
+        )
+
+
+def _last_row(targets: NDArray[np.float64]) -> int:
+    """The row after the last one in which every target has a value."""
+    whole = np.flatnonzero(~np.isnan(targets).any(axis=1))
+    return int(whole[-1]) + 1 if len(whole) else len(targets)
 
 
 def show_time(time: Any) -> str:
@@ -193,7 +252,7 @@ def _only_series(columns: Columns, name: str | None) -> str:
     return str(found[0])
 
 
-def _find_time(columns: Columns, exclude: Sequence[str | None]) -> str | None:
+def find_time(columns: Columns, exclude: Sequence[str | None]) -> str | None:
     import pandas as pd
 
     names = [name for name in columns.frame.columns if name not in exclude]
@@ -254,7 +313,7 @@ def _in_order(
     runs = np.split(stamps[again], np.flatnonzero(np.diff(again) > 40) + 1)
     spans = ", ".join(f"{show_time(run[0])} to {show_time(run[-1])}" for run in runs[:4])
     more = f" and {len(runs) - 4:,} more places" if len(runs) > 4 else ""
-    notes.append(f"Removed {_count(len(again), 'exact duplicate row')} ({spans}{more}).")
+    notes.append(f"Removed {count_of(len(again), 'exact duplicate row')} ({spans}{more}).")
     keep = np.ones(len(stamps), bool)
     keep[again] = False
     return stamps[keep], values[keep]
@@ -282,7 +341,7 @@ def _on_calendar(
         closed = sum(int(stop - start) for start, stop in runs if stop - start <= len(calendar.slots))
         if closed:
             notes.append(
-                f"Left out {_count(closed, 'closed step')} of the calendar ({calendar.label}), such as holidays."
+                f"Left out {count_of(closed, 'closed step')} of the calendar ({calendar.label}), such as holidays."
             )
         lost = [grid[start:stop] for start, stop in runs if stop - start > len(calendar.slots)]
         grid = np.union1d(stamps, np.concatenate(lost)) if lost else stamps
@@ -298,7 +357,9 @@ def _on_calendar(
                 f"both {show_time(stamps[at])} and {show_time(stamps[at + 1])}",
                 "Aggregate the rows to a regular step first.",
             )
-        notes.append(f"Moved {_count(moved, 'row')} to the nearest step of the calendar ({calendar.label}).")
+        notes.append(
+            f"Moved {count_of(moved, 'row')} to the nearest step of the calendar ({calendar.label})."
+        )
         place = np.searchsorted(grid, snapped)
     full = np.full((len(grid), values.shape[1]), np.nan)
     full[place] = values
@@ -326,7 +387,8 @@ def _without_gaps(
     stamps: NDArray[Any], values: NDArray[np.float64], names: Sequence[str], gaps: str, notes: list[str]
 ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_]]:
     present = ~np.isnan(values)
-    whole = np.flatnonzero(present.all(axis=1))
+    wide = len(names)
+    whole = np.flatnonzero(present[:, :wide].all(axis=1))
     if not len(whole):
         raise DataError(
             ", ".join(names), "rows in which every column has a value", "none", "Use fewer columns."
@@ -334,17 +396,22 @@ def _without_gaps(
     inside = slice(whole[0], whole[-1] + 1)
     cut = len(stamps) - (whole[-1] + 1 - whole[0])
     if cut:
-        notes.append(f"Cut off {_count(cut, 'row')} without a value at the ends.")
+        notes.append(f"Cut off {count_of(cut, 'row')} without a value at the ends.")
     stamps, values, present = stamps[inside], values[inside].copy(), present[inside]
-    missing = ~present.all(axis=1)
+    for column in range(wide, values.shape[1]):  # the value before; at the beginning the first
+        have = np.flatnonzero(present[:, column])
+        if len(have):
+            before = np.searchsorted(have, np.arange(len(values)), side="right") - 1
+            values[:, column] = values[have[np.maximum(before, 0)], column]
+    missing = ~present[:, :wide].all(axis=1)
     if not missing.any():
         return stamps, values, present
     edges = np.flatnonzero(np.diff(np.concatenate([[0], missing.view(np.int8), [0]])))
     longest = int(np.argmax(edges[1::2] - edges[::2]))
     start, stop = edges[2 * longest], edges[2 * longest + 1]
     found = (
-        f"{_count(len(edges) // 2, 'gap')}, {_count(int(missing.sum()), 'step')} of {len(stamps):,} "
-        f"(the longest {_count(int(stop - start), 'step')}, "
+        f"{count_of(len(edges) // 2, 'gap')}, {count_of(int(missing.sum()), 'step')} of {len(stamps):,} "
+        f"(the longest {count_of(int(stop - start), 'step')}, "
         f"from {show_time(stamps[start])} to {show_time(stamps[stop - 1])})"
     )
     if gaps == "refuse":
@@ -353,11 +420,11 @@ def _without_gaps(
         )
     notes.append(f"Filled {found} by straight lines; scores leave them out.")
     rows = np.arange(len(stamps))
-    for column in range(values.shape[1]):
+    for column in range(wide):
         have = present[:, column]
         values[~have, column] = np.interp(rows[~have], rows[have], values[have, column])
     return stamps, values, present
 
 
-def _count(number: int, thing: str) -> str:
+def count_of(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -1,7 +1,7 @@
 """Windows over a table: what a network reads, and what it should have said."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from unrolled.errors import OptionError, ShapeError
 if TYPE_CHECKING:
     import torch
 
-    from unrolled.data.scaling import Scaler
+    from unrolled.data.features import Features
     from unrolled.data.table import Table
 
 __all__ = ["Batch", "Samples", "SequenceBatches", "Windows", "make_windows", "timeseries_dataset_from_array"]
@@ -53,12 +53,13 @@ class Windows:
     """Windows of `length` rows and the `horizon` rows after each, gathered from one array by index.
 
     Attributes:
-        values: (rows, features), float32: what the windows are cut from.
+        values: (rows, features), float32: what the windows are cut from; the target is column 0.
         observed: (rows,), bool, False where the target's value was filled in.
         origins: (windows,), the row of each window's last step.
         length: steps in a window.
-        horizon: steps after the origin that are to be forecast. The target is column 0.
+        horizon: steps after the origin that are to be forecast.
         unit: what one of the target's numbers is in the units of the data.
+        known: (rows, features), float32: what is known of each row beforehand; None where nothing is.
     """
 
     values: NDArray[np.float32]
@@ -67,35 +68,54 @@ class Windows:
     length: int
     horizon: int
     unit: float = 1.0
+    known: NDArray[np.float32] | None = None
 
     @classmethod
     def of(
-        cls, table: "Table", scaler: "Scaler", length: int, horizon: int, first: int = 0, last: int = -1
+        cls,
+        table: "Table",
+        features: "Features",
+        length: int,
+        horizon: int,
+        first: int = 0,
+        last: int = -1,
+        ahead: "Table | None" = None,
     ) -> "Windows":
         """Return the windows of `table` whose forecast rows lie between the rows `first` and `last`, both included.
 
         Their inputs may reach back before `first`. A window never ends on a filled gap: the value
         there was drawn from rows after it. Raises nothing where no window fits: the result is empty.
+        With `ahead`, what `known_ahead` returned, the only window is that of the last row.
+
+        A step of a window has the target, the observed columns, and what is known of the step after it.
         """
-        last = last % len(table)
+        past = features.past(table)
         observed = table.observed[:, 0]
-        origins = np.arange(max(first - 1, length - 1), last - horizon + 1)
+        known = features.known(table)
+        if ahead is not None:
+            origins = np.array([len(table) - 1])
+            known = np.concatenate([known, features.known(ahead)])
+        else:
+            origins = np.arange(max(first - 1, length - 1), last % len(table) - horizon + 1)
+            origins = origins[observed[origins]] if len(origins) else origins
+        tomorrow = np.append(known[1:], known[-1:], axis=0)[: len(past)]
         return cls(
-            np.ascontiguousarray(scaler.transform(table.values), dtype=np.float32),
+            np.concatenate([past, tomorrow], axis=1),
             observed,
-            origins[observed[origins]] if len(origins) else origins,
+            origins,
             length,
             horizon,
-            float(scaler.scale[0]),
+            float(features.scaler.scale[0]),
+            known if features.width else None,
         )
 
     def __len__(self) -> int:
         return len(self.origins)
 
     @property
-    def inputs(self) -> NDArray[np.float32]:
-        """The inputs of all windows, (windows, length, features); a copy."""
-        return self._view[self.origins - (self.length - 1)]
+    def past(self) -> NDArray[np.float32]:
+        """The target in each window, (windows, length); a copy."""
+        return make_windows(self.values[:, 0], self.length)[self.origins - (self.length - 1)]
 
     @property
     def targets(self) -> NDArray[np.float32]:
@@ -107,16 +127,24 @@ class Windows:
         """Which `targets` were observed, (windows, horizon); a copy."""
         return self.observed[self._ahead(self.origins)]
 
+    def inputs(self, index: NDArray[np.int64]) -> Batch:
+        """Return what is known at the origins of the windows of the given numbers, as tensors."""
+        import torch
+
+        origins = self.origins[index]
+        past = torch.from_numpy(self._view[origins - (self.length - 1)])
+        if self.known is None:
+            return Batch(past)
+        return Batch(past, torch.from_numpy(self.known[self._ahead(origins)]))
+
     def batch(self, index: NDArray[np.int64]) -> Batch:
         """Return the windows of the given numbers as tensors, in the shape of `index`."""
         import torch
 
-        origins = self.origins[index]
-        ahead = self._ahead(origins)
-        past = self._view[origins - (self.length - 1)]
+        ahead = self._ahead(self.origins[index])
         counted = self.observed[ahead]
-        return Batch(
-            past=torch.from_numpy(past),
+        return replace(
+            self.inputs(index),
             target=torch.from_numpy(self.values[ahead, 0]),
             target_mask=None if counted.all() else torch.from_numpy(counted),
         )

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from unrolled.data.scaling import Scaler
+from unrolled.data.ahead import future_frame, known_ahead
+from unrolled.data.features import Features
 from unrolled.data.table import Table, read_table, show_time
 from unrolled.data.windows import Windows
 from unrolled.errors import DataError, OptionError
@@ -28,18 +29,20 @@ logger = logging.getLogger("unrolled")
 
 MODELS = ("auto", "rnn", "lstm", "gru", "linear")
 UNITS = 32
-VALID_SIZE = (
-    0.15  # share of the rows given to `fit` that is not trained on: it measures how wide intervals are
-)
+VALID_SIZE = 0.15  # share of the rows given to `fit` that are held back at first: they measure the intervals
+VALID_ROWS = 500  # and no more of them than this, or ten horizons
 SHORTEST = 4  # steps of a window, where its length is left to us
-STEPS = 600  # of the optimizer, for one member
+STEPS = 1200  # of the optimizer, for one member
+FIRST_MEMBERS = 2  # trained without the rows that measure the intervals
 
 
 class Forecaster(BaseEstimator):
     """Forecasts the next `horizon` steps of a series, all at once, by a small recurrent network on top of a line.
 
-    Several members are trained, each from its own seed, and averaged. What the network is measured
-    against comes with it: the last value, the last season, and ridge regression on the same window.
+    Several members are trained, each from its own seed, and averaged. They read the target, columns that are
+    `observed` beside it, and what is known ahead: `known` columns, and the calendar (hour, day of the week,
+    season of the year). What the network is measured against comes with it: the last value, the last
+    season, and ridge regression on the same window.
 
     Args:
         horizon: steps to forecast, at least 1.
@@ -50,8 +53,9 @@ class Forecaster(BaseEstimator):
         levels: of the prediction intervals, in percent.
         seed: repeats everything bit for bit.
         device: "auto" (a CUDA device where there is one), "cpu", "cuda".
-        training: how to train; by default mean absolute error, AdamW, one cycle of 600 steps a
+        training: how to train; by default mean absolute error, AdamW, one cycle of 1,200 steps a
             member, whose last weights are kept. Its `members` and `seed` are those given here.
+        calendar: whether the network reads the hour, the day of the week and the season of the year.
 
     Attributes after `fit`:
         `run_`, the `TrainingRun`; `networks_`, its members; `linear_`, the ridge baseline; `season_` and
@@ -82,6 +86,7 @@ class Forecaster(BaseEstimator):
         seed: int = 0,
         device: str = "auto",
         training: Training | None = None,
+        calendar: bool = True,
     ):
         self.horizon = horizon
         self.model = model
@@ -92,6 +97,7 @@ class Forecaster(BaseEstimator):
         self.seed = seed
         self.device = device
         self.training = training
+        self.calendar = calendar
 
     @repeatable()
     def fit(
@@ -101,17 +107,21 @@ class Forecaster(BaseEstimator):
         time: str | None = None,
         series: str | None = None,
         *,
+        known: Sequence[str] = (),
+        observed: Sequence[str] = (),
         progress: bool | None = None,
         folder: Path | None = None,
         resume: bool = False,
     ) -> Self:
-        """Learn from a table. Its last 15 % are not trained on: they tell how wide the intervals must be.
+        """Learn from a table twice: without its last 15 % (500 rows at most), which measure the intervals; then whole.
 
         Args:
             frame: a pandas or polars data frame, a path to a CSV or Parquet file, or a `Table`.
             target: the column to forecast; by default "y", or the only numeric column.
             time: the column of times; by default "ds", "date" and such, or the first that holds dates.
             series: the column that names the series; there must be one series.
+            known: columns whose values are known ahead, of numbers or labels.
+            observed: columns of numbers that are known up to the origin only.
             progress: False for silence; by default a bar where standard error is a terminal, else a line.
             folder: for the checkpoints of the training; None for none.
             resume: go on from the newest checkpoint there.
@@ -123,9 +133,11 @@ class Forecaster(BaseEstimator):
         """
         self.check_options()
         table = (
-            frame if isinstance(frame, Table) else read_table(frame, target=target, time=time, series=series)
+            frame
+            if isinstance(frame, Table)
+            else read_table(frame, target=target, time=time, series=series, known=known, observed=observed)
         )
-        horizon, valid_rows = self.horizon, _part(len(table), VALID_SIZE, self.horizon)
+        horizon, valid_rows = self.horizon, _held_back(len(table), self.horizon)
         learn_rows = len(table) - valid_rows
         most = learn_rows - horizon
         shortest = self.input_steps or SHORTEST
@@ -138,53 +150,54 @@ class Forecaster(BaseEstimator):
                 "Give more rows, or shorten the horizon.",
             )
         # A gap that reaches beyond the training rows was filled from what comes after them.
-        observed = np.flatnonzero(table.observed[:learn_rows, 0])
-        known = table.column(table.columns[0])[: observed[-1] + 1] if len(observed) else np.zeros(0)
-        self.scaler_ = Scaler.fit(table.values[:learn_rows], table.observed[:learn_rows])
-        if not np.isfinite(self.scaler_.scale).all():
+        rows = np.flatnonzero(table.observed[:learn_rows, 0])
+        seen = table.values[: rows[-1] + 1, 0] if len(rows) else np.zeros(0)
+        self.features_ = Features.fit(table[:learn_rows], self.calendar)
+        if not np.isfinite(self.features_.scaler.scale).all():
             raise DataError(
                 f"column {table.columns[0]!r}",
                 "values that can be squared",
-                f"{np.abs(known).max():g}",
+                f"{np.abs(table.values[:learn_rows]).max():g}",
                 "Scale them down.",
             )
-        season = self.season or find_season(known, table.frequency.seasons, horizon)
+        season = self.season or find_season(seen, table.frequency.seasons, horizon)
         if season > most:
             raise OptionError(
                 "Forecaster", f"a season of at most {most:,} steps for {len(table):,} rows", str(season)
             )
         length = self.input_steps or _input_steps(horizon, season, most)
         lag = season if season > 1 and length + season <= most // 2 else 0
-        constant = len(known) > 0 and bool(np.ptp(known) <= 1e-12 * np.abs(known).max())
+        constant = len(seen) > 0 and bool(np.ptp(seen) <= 1e-12 * np.abs(seen).max())
         self.notes_ = list(table.notes)
         if constant:
             self._note(
-                f"Column {table.columns[0]!r} is constant ({known[0]:g}): nothing to learn, its value is repeated."
+                f"Column {table.columns[0]!r} is constant ({seen[0]:g}): nothing to learn, its value is repeated."
             )
         self.target_, self.time_, self.series_ = table.columns[0], table.time, table.series
         self.kind_, self.frequency_ = table.kind, table.frequency
         self.season_, self.lag_, self.input_steps_ = season, lag, length
-        self.model_ = "linear" if constant else {"auto": "lstm"}.get(self.model, self.model)
+        self.model_ = "linear" if constant else {"auto": "gru"}.get(self.model, self.model)
         self.tail_ = table[-self.window_ :]
 
-        train = Windows.of(table, self.scaler_, self.window_, horizon, last=learn_rows - 1)
-        valid = Windows.of(table, self.scaler_, self.window_, horizon, first=learn_rows)
-        if not len(train):
+        first = Windows.of(table, self.features_, self.window_, horizon, last=learn_rows - 1)
+        later = Windows.of(table, self.features_, self.window_, horizon, first=learn_rows)
+        whole = Windows.of(table, self.features_, self.window_, horizon)
+        if not len(first):
             raise DataError(
                 f"column {self.target_!r}",
                 "a window that ends on a value",
                 "filled gaps only",
                 "Give more rows.",
             )
-        self.linear_ = Linear.fit(train.inputs[..., 0], train.targets, train.counted)
-        self.run_ = self._train(train, valid, progress, folder, resume)
-        self.networks_ = self.run_.members
+        self._train(first, later, min(self.members, FIRST_MEMBERS), progress, folder, "stage-1", resume)
+        self.widths_ = self._interval_widths(later if len(later) else first)
+        if not self.run_.interrupted:
+            self._train(whole, None, self.members, progress, folder, "stage-2", resume)
         if self.run_.interrupted:
             last = max(row["epoch"] for row in self.run_.history)
             self._note(f"Interrupted: goes on with what was learned in {last} epoch{'s' * (last > 1)}.")
         for failure in self.run_.failures.values():
             self._note(f"A member is left out. {failure}")
-        self.widths_ = self._interval_widths(valid if len(valid) else train)
         return self
 
     def update(self, frame: Any) -> Self:
@@ -207,15 +220,18 @@ class Forecaster(BaseEstimator):
             DataError: as `read_table`, or the rows follow another calendar.
         """
         return read_table(
-            frame, target=self.target_, time=self.time_ or None, gaps=gaps, frequency=self.frequency_
-        )
+            frame, target=self.target_, time=self.time_ or None, known=self.tail_.known, observed=self.tail_.past,
+            gaps=gaps, frequency=self.frequency_,
+        )  # fmt: skip
 
     @repeatable()
-    def predict(self, frame: Any = None) -> Any:
+    def predict(self, frame: Any = None, future: Any = None) -> Any:
         """Forecast the `horizon` steps after the last row.
 
         Args:
             frame: newer rows, as for `update`; by default the end of what was seen last.
+            future: a frame or a path with the times to forecast and their known columns (`make_future_frame`);
+                by default from rows of the data that have them but no target yet.
 
         Returns:
             A frame of the kind that was given (pandas or polars), a row for each step: series,
@@ -223,7 +239,7 @@ class Forecaster(BaseEstimator):
             for each level, in the units of the data.
 
         Raises:
-            DataError: as `update`.
+            DataError: as `update`, or a known column lacks a value.
         """
         self._check_fitted()
         table = self.tail_ if frame is None else self._seen(frame)
@@ -234,16 +250,25 @@ class Forecaster(BaseEstimator):
                 f"{len(table):,}",
                 "Give more of the rows before.",
             )
-        last = len(table) - 1
-        windows = Windows(
-            np.asarray(self.scaler_.transform(table.values), np.float32),
-            table.observed[:, 0],
-            np.array([last]),
-            self.window_,
-            0,
-        )
-        times = self.frequency_.after(table.times[last], self.horizon)
-        return self._frame(table.kind, table.times[[last]], times[None], self._forecast(windows))
+        ahead = known_ahead(table, self.horizon, future)
+        windows = Windows.of(table, self.features_, self.window_, self.horizon, ahead=ahead)
+        for name, labels in self.features_.categories.items():
+            unseen = sorted(set(ahead.labels[name]) - set(labels))
+            if unseen:
+                logger.warning(
+                    "Column %r has labels that training did not see: %s.", name, ", ".join(unseen[:3])
+                )
+        mean = self._forecast(windows)
+        return self._frame(table.kind, table.times[-1:], ahead.times[None], mean)
+
+    def make_future_frame(self, frame: Any = None) -> Any:
+        """Return the rows that `predict` needs: the times to forecast, and the known columns to fill in.
+
+        Args:
+            frame: newer rows, as for `update`; by default the end of what was seen last.
+        """
+        self._check_fitted()
+        return future_frame(self.tail_ if frame is None else self._seen(frame), self.horizon)
 
     @repeatable()
     def backtest(
@@ -283,7 +308,7 @@ class Forecaster(BaseEstimator):
         first = length - 1 if first_origin is None else _row(table, first_origin, "left")
         last = len(table) - 1 if last_origin is None else _row(table, last_origin, "right") - 1
         windows = Windows.of(
-            table, self.scaler_, length, self.horizon, first + 1, min(last + self.horizon, len(table) - 1)
+            table, self.features_, length, self.horizon, first + 1, min(last + self.horizon, len(table) - 1)
         )
         if not len(windows):
             raise DataError(
@@ -294,7 +319,7 @@ class Forecaster(BaseEstimator):
             )
         windows = dataclasses.replace(windows, origins=windows.origins[::stride])
         actual = table.column(self.target_)[windows.origins[:, None] + np.arange(1, self.horizon + 1)]
-        counted, past = windows.counted, windows.inputs[..., 0]
+        counted, past = windows.counted, windows.past
         if not counted.any():
             raise DataError(
                 "backtest",
@@ -351,12 +376,13 @@ class Forecaster(BaseEstimator):
     def make_network(self) -> SequenceToVector:
         """Return an untrained network of the kind that was fitted, its line set to the ridge baseline."""
         network = SequenceToVector(
-            1,
+            1 + len(self.tail_.past) + self.features_.width,
             UNITS,
             self.horizon,
             length=self.input_steps_,
             season=self.lag_,
             cell=None if self.model_ == "linear" else self.model_,
+            known_size=self.features_.width,
         )
         network.start_from(torch.from_numpy(self.linear_.weight), torch.from_numpy(self.linear_.bias))
         return network
@@ -381,21 +407,25 @@ class Forecaster(BaseEstimator):
             )
 
     def _train(
-        self, train: Windows, valid: Windows, progress: bool | None, folder: Path | None, resume: bool
-    ) -> TrainingRun:
+        self, train: Windows, valid: Windows | None, members: int, progress: bool | None, folder: Path | None,
+        part: str, resume: bool,
+    ) -> None:  # fmt: skip
+        """Fit the line, and the networks that start from it."""
+        self.linear_ = Linear.fit(train.past, train.targets, train.counted)
         if self.model_ == "linear":
-            return TrainingRun([self.make_network().eval()])
-        batch = 64
-        epochs = int(np.clip(STEPS * batch // len(train), 4, 100))
-        default = Training("mae", "adamw", 3e-3, "one-cycle", epochs, batch, restore_best=False)
-        training = dataclasses.replace(self.training or default, members=self.members, seed=self.seed)
-        run = fit(
-            self.make_network, train, valid, training,
-            device=self._device(), progress=progress, folder=folder, resume=resume,
-        )  # fmt: skip
-        if run.interrupted and not run.history:
-            raise KeyboardInterrupt
-        return run
+            self.run_ = TrainingRun([self.make_network().eval()])
+        else:
+            batch = 64
+            epochs = int(np.clip(STEPS * batch // len(train), 4, 100))
+            default = Training("mae", "adamw", 3e-3, "one-cycle", epochs, batch, restore_best=False)
+            training = dataclasses.replace(self.training or default, members=members, seed=self.seed)
+            self.run_ = fit(
+                self.make_network, train, valid, training,
+                device=self._device(), progress=progress, folder=folder and folder / part, resume=resume,
+            )  # fmt: skip
+            if self.run_.interrupted and not self.run_.history:
+                raise KeyboardInterrupt
+        self.networks_ = self.run_.members
 
     def _interval_widths(self, windows: Windows) -> NDArray[np.float64]:
         errors = self._in_units(windows.targets.astype(np.float64)) - self._forecast(windows)
@@ -431,14 +461,14 @@ class Forecaster(BaseEstimator):
         parts = np.array_split(np.arange(len(windows)), -(-len(windows) // 1024))
         rows = []
         for part in parts:
-            past = windows.batch(part).past.to(device)
-            rows.append(
-                torch.stack([network.to(device)(past).double() for network in self.networks_]).mean(0).cpu()
-            )
+            batch = windows.inputs(part).to(device)
+            made = [network.to(device)(batch.past, future=batch.future) for network in self.networks_]
+            rows.append(torch.stack(made).double().mean(0).cpu())
         return self._in_units(torch.cat(rows).numpy())
 
     def _in_units(self, scaled: NDArray[Any]) -> NDArray[np.float64]:
-        return self.scaler_.inverse(np.asarray(scaled, np.float64)[..., None])[..., 0]
+        scaler = self.features_.scaler
+        return np.asarray(scaled, np.float64) * scaler.scale[0] + scaler.mean[0]
 
     def _device(self) -> torch.device:
         if self.device == "auto":
@@ -488,9 +518,14 @@ def rows_needed(input_steps: int, horizon: int, test_size: float = 0.0) -> int:
     rows = input_steps + horizon
     while True:
         kept = rows - (_part(rows, test_size, horizon) if test_size else 0)
-        if kept - _part(kept, VALID_SIZE, horizon) >= input_steps + horizon:
+        if kept - _held_back(kept, horizon) >= input_steps + horizon:
             return rows
         rows += 1
+
+
+def _held_back(rows: int, horizon: int) -> int:
+    """Return how many rows `fit` holds back at first."""
+    return min(_part(rows, VALID_SIZE, horizon), max(VALID_ROWS, 10 * horizon))
 
 
 def _part(rows: int, share: float, horizon: int) -> int:
@@ -499,8 +534,8 @@ def _part(rows: int, share: float, horizon: int) -> int:
 
 
 def _input_steps(horizon: int, season: int, most: int) -> int:
-    """Return the steps to read: four horizons or two short seasons; from 24 to 168, and a third of the rows at most."""
-    wanted = max(4 * horizon, 2 * season if season <= 64 else 0, 24)
+    """Return the steps to read: two horizons or two short seasons; from 24 to 168, and a third of the rows at most."""
+    wanted = max(2 * horizon, 2 * season if season <= 64 else 0, 24)
     return max(min(wanted, 168, most // 3), SHORTEST)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from unrolled.data.features import Features
 from unrolled.data.frequency import Frequency
 from unrolled.data.scaling import Scaler
 from unrolled.data.table import Table
@@ -19,7 +20,7 @@ from unrolled.training.options import Training, TrainingRun
 
 __all__ = ["load", "save_forecaster", "write_lines"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1: without covariates; its networks are no longer built
 
 
 def load(folder: str | Path, device: str = "auto") -> Forecaster:
@@ -79,12 +80,19 @@ def save_forecaster(forecaster: Forecaster, folder: Path) -> None:
         "lag": forecaster.lag_,
         "input_steps": forecaster.input_steps_,
         "frequency": dataclasses.asdict(forecaster.frequency_),
+        "columns": {"all": tail.columns, "past": tail.past, "known": tail.known},
+        "features": {
+            "categories": forecaster.features_.categories,
+            "numeric": forecaster.features_.numeric,
+            "names": forecaster.features_.names,
+        },
+        "tail_labels": {name: labels.tolist() for name, labels in tail.labels.items()},
         "tail_times": {"dtype": str(tail.times.dtype), "values": tail.times.astype(np.int64).tolist()},
         "notes": forecaster.notes_,
     }
     tensors: dict[str, Any] = {
-        "scaler.mean": forecaster.scaler_.mean,
-        "scaler.scale": forecaster.scaler_.scale,
+        "scaler.mean": forecaster.features_.scaler.mean,
+        "scaler.scale": forecaster.features_.scaler.scale,
         "linear.weight": forecaster.linear_.weight,
         "linear.bias": forecaster.linear_.bias,
         "widths": forecaster.widths_,
@@ -123,18 +131,28 @@ def _read_forecaster(config: dict[str, Any], tensors: dict[str, Any], place: Pat
     forecaster.input_steps_ = config["input_steps"]
     calendar = config["frequency"]
     forecaster.frequency_ = Frequency(**(calendar | {"slots": tuple(calendar["slots"])}))
-    forecaster.scaler_ = Scaler(tensors["scaler.mean"], tensors["scaler.scale"])
+    features, columns = config["features"], config["columns"]
+    forecaster.features_ = Features(
+        Scaler(tensors["scaler.mean"], tensors["scaler.scale"]),
+        {name: tuple(labels) for name, labels in features["categories"].items()},
+        features["numeric"],
+        tuple(features["names"]),
+    )
     forecaster.linear_ = Linear(tensors["linear.weight"], tensors["linear.bias"])
     forecaster.widths_ = tensors["widths"]
     forecaster.tail_ = Table(
         np.asarray(config["tail_times"]["values"], np.int64).astype(config["tail_times"]["dtype"]),
         tensors["tail.values"],
         tensors["tail.observed"],
-        (forecaster.target_,),
+        tuple(columns["all"]),
         forecaster.frequency_,
         forecaster.time_,
         forecaster.series_,
         forecaster.kind_,
+        (),
+        tuple(columns["past"]),
+        tuple(columns["known"]),
+        {name: np.asarray(labels, object) for name, labels in config["tail_labels"].items()},
     )
     numbers = sorted({int(name.split(".")[1]) for name in tensors if name.startswith("member.")})
     forecaster.networks_ = [_read_network(forecaster, tensors, f"member.{number}.") for number in numbers]
@@ -149,14 +167,15 @@ def _read_forecaster(config: dict[str, Any], tensors: dict[str, Any], place: Pat
 def _check_tensors(config: dict[str, Any], tensors: dict[str, Any]) -> None:
     """Raise a ValueError where sizes disagree or a number is not finite, before anything is allocated by them."""
     horizon, window = config["parameters"]["horizon"], config["input_steps"] + config["lag"]
+    wide = len(config["columns"]["all"])
     shapes = {
         "linear.weight": (horizon, window),
         "linear.bias": (horizon,),
         "widths": (len(config["parameters"]["levels"]), horizon),
-        "scaler.mean": (1,),
-        "scaler.scale": (1,),
-        "tail.values": (window, 1),
-        "tail.observed": (window, 1),
+        "scaler.mean": (wide,),
+        "scaler.scale": (wide,),
+        "tail.values": (window, wide),
+        "tail.observed": (window, wide),
     }
     for name, shape in shapes.items():
         if tensors[name].shape != shape:
@@ -169,6 +188,8 @@ def _check_tensors(config: dict[str, Any], tensors: dict[str, Any]) -> None:
     times, calendar = config["tail_times"], config["frequency"]
     if times["dtype"] not in ("datetime64[us]", "int64") or len(times["values"]) != window:
         raise ValueError("tail_times are not the times of the window")
+    if any(len(labels) != window for labels in config["tail_labels"].values()):
+        raise ValueError("tail_labels are not those of the window")
     if max(calendar["microseconds"], calendar["months"], calendar["count"]) < 1:
         raise ValueError("a frequency without a step")
 

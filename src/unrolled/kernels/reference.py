@@ -167,7 +167,9 @@ def project(
 ) -> Float[Tensor, "... O"]:
     """x Wᵀ + b over the last axis, as one product a member."""
     members = weight.shape[:-2]
-    rows = x.reshape(*members, -1, x.shape[-1]) @ weight.mT
+    rows = x.reshape(*members, -1, x.shape[-1])
+    alone = members and weight.shape[-2] == 1  # there torch adds up otherwise for one member than for several
+    rows = (rows * weight).sum(-1, keepdim=True) if alone else rows @ weight.mT
     if bias is not None:
         rows = rows + bias[..., None, :]
     return rows.reshape(*x.shape[:-1], weight.shape[-2])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from unrolled import __version__
+from unrolled.data.ahead import known_ahead
 from unrolled.data.table import Table, show_time
 from unrolled.errors import DataError, OptionError
 from unrolled.estimators.forecaster import SHORTEST, Forecaster, rows_needed
@@ -47,6 +48,7 @@ def run_forecast(
     command: str = "",
     say: Callable[[str], None] = lambda line: None,
     resume: bool = False,
+    future: Any = None,
 ) -> ForecastRun:
     """Train on the first rows, score on the last, forecast past the end, and write the run folder's files.
 
@@ -60,10 +62,11 @@ def run_forecast(
         command: the command line to show in the report.
         say: is told what is done, a line at a time.
         resume: go on from the checkpoints that an earlier run has left in `folder`.
+        future: the known columns of the steps to forecast, as for `Forecaster.predict`.
 
     Raises:
         OptionError: `test_size` is out of its range.
-        DataError: there are too few rows.
+        DataError: there are too few rows, or a known column lacks a value that the forecast needs.
     """
     if not 0 < test_size < 1:
         raise OptionError("--test-size", "a share between 0 and 1", str(test_size))
@@ -80,6 +83,7 @@ def run_forecast(
             f"{len(table):,}",
             "Give more rows, or shorten the horizon.",
         )
+    ahead = known_ahead(table, horizon, future)  # what lacks is said before the training
     first = len(table) - test_rows
     kept = table[:first]
     say(
@@ -89,7 +93,7 @@ def run_forecast(
     trained = time.perf_counter()
     backtest = forecaster.backtest(table, first_origin=table.times[first - 1])
     wins, sentence = verdict(backtest.scores)
-    forecast = forecaster.update(table).predict()
+    forecast = forecaster.update(table).predict(future=ahead)
     scored = time.perf_counter()
     seconds = {"train": trained - start, "score": scored - trained}
     metrics = backtest.scores | {"seconds": {name: round(value, 3) for name, value in seconds.items()}}
@@ -129,17 +133,24 @@ def _settings(
     import torch
 
     parameters = sum(parameter.numel() for parameter in forecaster.networks_[0].parameters())
-    members = len(forecaster.networks_)
+    members, scaler = len(forecaster.networks_), forecaster.features_.scaler
     return {
         "Rows": f"{len(table):,}, {table.frequency.label}, {show_time(table.times[0])} to {show_time(table.times[-1])}",
         "Horizon": f"{forecaster.horizon} steps",
         "Model": f"{forecaster.model_}, {members} member{'' if members == 1 else 's'}, {parameters:,} parameters each",
         "Window": f"{forecaster.window_:,} steps (the recurrent layer reads {forecaster.input_steps_:,})",
+        "Reads": ", ".join([table.columns[0], *table.past, *table.known, *_calendar(forecaster)]),
         "Season": f"{forecaster.season_:,} steps" if forecaster.season_ > 1 else "none found",
         "Held out": f"the last {test_size:.0%} of the rows",
-        "Scaling": f"mean {forecaster.scaler_.mean[0]:.6g}, standard deviation {forecaster.scaler_.scale[0]:.6g}, "
+        "Scaling": f"mean {scaler.mean[0]:.6g}, standard deviation {scaler.scale[0]:.6g}, "
         "of the training part",
         "Seed": str(forecaster.seed),
         "Seconds": ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()),
         "Versions": f"unrolled {__version__}, torch {torch.__version__}, NumPy {np.__version__}",
     }
+
+
+def _calendar(forecaster: Forecaster) -> list[str]:
+    return (
+        [f"the calendar ({len(forecaster.features_.names)} features)"] if forecaster.features_.names else []
+    )

@@ -80,7 +80,7 @@ def whole_folder(out: Path, *, overwrite: bool = False, resume: bool = False) ->
         (partial / UNFINISHED).unlink()
         for checkpoint in partial.rglob("checkpoint-*.safetensors"):
             checkpoint.unlink()
-        for place in (*partial.glob("member-*"), *partial.glob("rank-*")):
+        for place in [path for kind in ("stage-*", "member-*", "rank-*") for path in partial.glob(kind)]:
             shutil.rmtree(place)
         if out.exists():
             out.rename(old)
