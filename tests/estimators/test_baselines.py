@@ -1,13 +1,14 @@
-"""Baselines, scores and intervals, against figures worked out by hand or by another library."""
+"""Baselines, against figures worked out by hand or by another library."""
+
+import time
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrolled.estimators.baselines import Linear, find_season, naive, seasonal_naive
-from unrolled.estimators.intervals import conformal_widths
-from unrolled.estimators.scores import score, verdict
+from unrolled.estimators import baselines
+from unrolled.estimators.baselines import Linear, drift, find_season, naive, seasonal_naive
 
 T = np.arange(600)
 RANDOM = np.random.default_rng(0)
@@ -19,6 +20,15 @@ def test_naive_forecasts_repeat(season, horizon):
     assert (naive(past, horizon) == past[:, [-1] * horizon]).all()
     expected = [[row[10 - season + step % season] for step in range(horizon)] for row in past]
     assert (seasonal_naive(past, horizon, season) == expected).all()
+
+
+def test_drift_goes_on_along_a_line():
+    lines = np.array([[1.0], [100.0]]) + np.array([[2.0], [-0.5]]) * np.arange(6)
+    np.testing.assert_allclose(drift(lines[:, :4], 2), lines[:, 4:])
+    past = np.array([[3.0, 50.0, -7.0, 9.0]], np.float32)
+    assert drift(past, 3).dtype == np.float32
+    np.testing.assert_allclose(drift(past, 3), [[11.0, 13.0, 15.0]])
+    assert drift(past[:, -1:], 2).tolist() == [[9.0, 9.0]]
 
 
 def test_linear_is_the_ridge_of_the_normal_equations():
@@ -43,6 +53,76 @@ def test_linear_leaves_out_windows_with_filled_targets():
     )
 
 
+@pytest.mark.parametrize("far", [0.0, 1e4])
+@pytest.mark.parametrize("penalty", [1e-3, 1.0, 300.0])
+def test_linear_is_scikit_learns_ridge_to_rounding(far, penalty, monkeypatch):
+    """Also in chunks that do not divide the windows, and where steps lie far from the last value."""
+    from sklearn.linear_model import Ridge
+
+    monkeypatch.setattr(baselines, "CHUNK", 64)
+    slope = far * np.arange(20.0)
+    past = (RANDOM.normal(size=(501, 20)) + slope).astype(np.float32)
+    target = (past[:, :5] + RANDOM.normal(size=(501, 5)) + far).astype(np.float32)
+    counted = np.ones((501, 5), bool)
+    counted[10:90, 2] = False
+    x, y = (array.astype(np.float64)[counted.all(1)] for array in (past, target))
+    ridge = Ridge(alpha=penalty).fit(x - x[:, -1:], y - x[:, -1:])
+    line = Linear.fit(past, target, counted, penalty)
+    np.testing.assert_allclose(line.weight, ridge.coef_, atol=1e-8)
+    np.testing.assert_allclose(
+        line.predict(x), ridge.predict(x - x[:, -1:]) + x[:, -1:], atol=1e-7 * (1 + far)
+    )
+    assert line.penalty == penalty
+
+
+def test_linear_without_penalty_gives_constant_steps_no_weight():
+    past = np.column_stack([RANDOM.normal(size=(30, 2)), np.zeros(30)])
+    line = Linear.fit(past, past[:, :1] * 2 + 1, penalty=0.0)
+    np.testing.assert_allclose(line.weight, [[2.0, 0.0, 0.0]], atol=1e-12)
+    np.testing.assert_allclose(line.bias, [1.0])
+
+
+@pytest.mark.parametrize("gap", [0, 7])
+def test_linear_chooses_the_penalty_on_the_last_fifth(gap):
+    """As it comes out by fits and forecasts, one penalty at a time."""
+    penalties = [0.1, 3.0, 30.0, 300.0, 1e5]
+    chosen = set()
+    for seed in range(6):
+        draw = np.random.default_rng(seed)
+        past = draw.normal(size=(150, 12)) + 3
+        target = past @ draw.normal(size=(12, 4)) * 0.1 + draw.normal(size=(150, 4)) * 4 ** (seed % 3)
+        counted = draw.random((150, 4)) > 0.05
+        usable = counted.all(axis=1)
+        early, late = np.flatnonzero(usable[: 120 - gap]), 120 + np.flatnonzero(usable[120:])
+        errors = [
+            np.mean(
+                (Linear.fit(past[early], target[early], penalty=one).predict(past[late]) - target[late]) ** 2
+            )
+            for one in penalties
+        ]
+        line = Linear.fit(past, target, counted, penalties, gap)
+        assert line.penalty == penalties[np.argmin(errors)]
+        np.testing.assert_allclose(line.weight, Linear.fit(past, target, counted, line.penalty).weight)
+        chosen.add(line.penalty)
+    assert len(chosen) > 1
+
+
+def test_linear_with_too_few_windows_takes_the_greatest_penalty():
+    past = RANDOM.normal(size=(6, 3))
+    assert Linear.fit(past, past[:, :2], penalty=[1.0, 9.0, 3.0], gap=5).penalty == 9.0
+    assert Linear.fit(past[:2], past[:2, :2], penalty=[1.0, 9.0, 3.0]).penalty == 9.0
+
+
+@pytest.mark.slow
+def test_linear_scales_to_many_long_windows():
+    values = RANDOM.normal(size=(60_000 + 336 + 720)).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(values, 336 + 720)[:60_000]
+    begun = time.monotonic()
+    line = Linear.fit(windows[:, :336], windows[:, 336:], penalty=[1.0, 10.0, 100.0], gap=720)
+    assert time.monotonic() - begun < 30
+    assert line.weight.shape == (720, 336)
+
+
 @pytest.mark.parametrize(
     ("values", "usual", "season"),
     [
@@ -59,40 +139,3 @@ def test_linear_leaves_out_windows_with_filled_targets():
 )
 def test_find_season(values, usual, season):
     assert find_season(values, usual, 6) == season
-
-
-def test_score_leaves_out_what_does_not_count():
-    actual = np.array([[1.0, 2.0], [3.0, np.nan]])
-    counted = np.array([[True, True], [True, False]])
-    found = score(actual, np.array([[2.0, 0.0], [3.0, 9.0]]), counted)
-    assert found == {"mae": 1.0, "rmse": pytest.approx(np.sqrt(5 / 3)), "mae_by_step": [0.5, 2.0]}
-    assert score(actual, actual, np.array([[True, False], [True, False]]))["mae_by_step"] == [0.0, None]
-
-
-@pytest.mark.parametrize(
-    ("model", "wins", "words"),
-    [(0.5, True, "50 % below that of linear"), (0.999, True, "as good as linear"), (1.2, False, "LOSES to linear (ridge)"), (1.0, True, "as good as linear"), (0.96, True, "4 % below"),
-     (3.0, False, "LOSES to naive (last value) and linear (ridge): its mean absolute error lies 200 % above")],
-)  # fmt: skip
-def test_verdict_is_plain(model, wins, words):
-    found, sentence = verdict(
-        {"model": {"mae": model}, "baselines": {"naive": {"mae": 2.0}, "linear": {"mae": 1.0}}}
-    )
-    assert found is wins
-    assert words in sentence
-
-
-def test_intervals_cover_what_they_say():
-    """Split conformal intervals hold at least their level on average, for any distribution."""
-    hits = []
-    for seed in range(300):
-        errors = np.random.default_rng(seed).standard_t(3, size=(60, 2))
-        widths = conformal_widths(errors[:59], np.ones((59, 2), bool), [80])
-        hits.append(np.abs(errors[59]) <= widths[0])
-    assert 0.77 < np.mean(hits) < 0.84
-
-
-def test_intervals_use_what_counts():
-    errors = np.array([[1.0, 5.0], [9.0, 5.0]])
-    counted = np.array([[True, False], [False, False]])
-    assert conformal_widths(errors, counted, [80, 95]).tolist() == [[1.0, 1.0], [1.0, 1.0]]
