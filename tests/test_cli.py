@@ -89,7 +89,7 @@ def test_a_forecast_from_end_to_end(place, run):
     assert max(map(len, run.stderr.splitlines())) <= 80
     assert "\x1b" not in run.stderr
     metrics = json.loads((place / "run" / "metrics.json").read_text())
-    assert set(metrics["baselines"]) == {"naive", "seasonal_naive", "seasonal_naive_7", "linear"}
+    assert set(metrics["baselines"]) == {"naive", "seasonal_naive", "seasonal_naive_7", "drift", "linear"}
     assert re.search(
         r"Held-out values inside: \d+% of the 80 % interval, \d+% of the 95 % interval", run.stderr
     )

@@ -75,7 +75,7 @@ def forecast(
     as_json: Json = False,
 ) -> None:
     """Forecast a column of DATA past its end, and score the model on the last rows."""
-    from unrolled.data.ahead import future_frame
+    from unrolled.data.ahead import future_frame, known_ahead
     from unrolled.data.table import read_table
     from unrolled.estimators.forecaster import Forecaster
 
@@ -88,8 +88,9 @@ def forecast(
         data, target=target, time=time, series=series, known=known, observed=observed, gaps=gaps
     )
     _template(future, lambda: future_frame(table, horizon))
+    ahead = known_ahead(table, horizon, future)
     name = f"{data.name.split('.')[0]}-{table.columns[0]}"
-    _forecast_table(table, forecaster, name, test_size, out, overwrite, resume, as_json, future)
+    _forecast_table(table, forecaster, name, test_size, out, overwrite, resume, as_json, ahead)
 
 
 @app.command()
@@ -233,7 +234,7 @@ def _forecast_table(
     overwrite: bool,
     resume: bool,
     as_json: bool,
-    future: Path | None = None,
+    ahead: Any = None,
 ) -> None:
     from unrolled.data.table import show_time
     from unrolled.report.run import run_forecast
@@ -253,7 +254,7 @@ def _forecast_table(
             command=shlex.join(["unrolled", *sys.argv[1:]]),
             say=_say,
             resume=resume,
-            future=future,
+            future=ahead,
         )
     _show_scores(run)
     held = run.metrics["model"]["coverage"].items()

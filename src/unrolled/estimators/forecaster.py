@@ -16,9 +16,9 @@ from unrolled.data.features import Features
 from unrolled.data.table import Table, read_table, show_time
 from unrolled.data.windows import Windows
 from unrolled.errors import DataError, OptionError
-from unrolled.estimators.baselines import Linear, find_season, naive, seasonal_naive
+from unrolled.estimators.baselines import Linear, drift, find_season, naive, seasonal_naive
 from unrolled.estimators.intervals import conformal_widths
-from unrolled.estimators.scores import Backtest, score
+from unrolled.estimators.scores import Backtest, score, seasonal_scale
 from unrolled.networks import SequenceToVector
 from unrolled.training.loop import fit, repeatable
 from unrolled.training.options import Training, TrainingRun
@@ -331,6 +331,7 @@ class Forecaster(BaseEstimator):
         others = {
             "naive": naive(past, self.horizon),
             "seasonal_naive": seasonal_naive(past, self.horizon, self.season_),
+            "drift": drift(past[:, -self.window_ :], self.horizon),
             "linear": self.linear_.predict(past[:, -self.window_ :]),
         }
         usual = next(iter(self.frequency_.seasons), self.season_)
@@ -339,10 +340,17 @@ class Forecaster(BaseEstimator):
         ):  # the calendar's own season beside the one that was found
             others[f"seasonal_naive_{usual}"] = seasonal_naive(past, self.horizon, usual)
         origins = table.times[windows.origins]
+        row = int(windows.origins[0]) + 1
+        scale = seasonal_scale(table.values[:row, 0], table.observed[:row, 0], min(usual, row - 1))
+        intervals: dict[float, Any] = {
+            level: (mean - width, mean + width)
+            for level, width in zip(self.levels, self.widths_, strict=True)
+        }
         scores = {
-            "model": score(actual, mean, counted) | {"coverage": self._coverage(actual - mean, counted)},
+            "model": score(actual, mean, counted, scale=scale, intervals=intervals),
             "baselines": {
-                name: score(actual, self._in_units(scaled), counted) for name, scaled in others.items()
+                name: score(actual, self._in_units(scaled), counted, scale=scale)
+                for name, scaled in others.items()
             },
             "held_out": {
                 "windows": len(windows),
@@ -447,12 +455,6 @@ class Forecaster(BaseEstimator):
             raise OptionError(
                 "Forecaster", "a fitted forecaster", "one that has seen no data", "Call fit first."
             )
-
-    def _coverage(self, errors: NDArray[np.float64], counted: NDArray[np.bool_]) -> dict[str, float]:
-        inside = [np.abs(errors) <= width for width in self.widths_]
-        return {
-            f"{level:g}": float(hit[counted].mean()) for level, hit in zip(self.levels, inside, strict=True)
-        }
 
     @torch.no_grad()
     def _forecast(self, windows: Windows) -> NDArray[np.float64]:
