@@ -21,7 +21,7 @@ class SequenceToVector(nn.Module):
         ŷ(t+k) = y(t) + Aₖ·(y - y(t)) + bₖ + d·relu(C·[Pₖ h(t), f(t+k), s(t+k)])        for each step k
 
     A reads the whole window. h(t) is the last state of a recurrent layer over its last `length` steps,
-    which reads the other features, the target, the target less its last value, and the target less that of
+    which reads the other features, the target less its last value, and the target less that of
     one season before; Pₖ gives each step a vector of its own. f(t+k) is what is known of the step to
     forecast; s(t+k) is what came one season before it, less the last value. The last value stands outside,
     so that a trend goes on beyond the range of the training data. d starts at zero: before training the
@@ -56,7 +56,7 @@ class SequenceToVector(nn.Module):
         super().__init__()
         self.length, self.season, self.horizon = length, season, horizon
         self.line = nn.Linear(length + season, horizon)
-        self.recurrent = CELLS[cell](input_size + 1 + bool(season), units) if cell else None
+        self.recurrent = CELLS[cell](input_size + bool(season), units) if cell else None
         self.project = Dense(units, horizon * WIDTH)
         self.hidden = Dense(WIDTH + known_size + bool(season), units, activation="relu")
         self.head = Dense(units, 1)
@@ -84,7 +84,7 @@ class SequenceToVector(nn.Module):
         if self.recurrent is None:
             return forecast
         recent = slice(-self.length, None)
-        inputs = [past[..., recent, :], (target - last)[..., recent, None]]
+        inputs = [past[..., recent, 1:], (target - last)[..., recent, None]]
         if self.season:
             before = target[..., -self.length - self.season : -self.season]
             inputs.append((target[..., recent] - before).unsqueeze(-1))
