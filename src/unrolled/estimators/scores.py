@@ -13,7 +13,7 @@ TIE = 0.995  # a model must lie below this share of the best baseline's error to
 NAMES = {
     "naive": "naive (last value)",
     "seasonal_naive": "seasonal naive",
-    "drift": "drift",
+    "drift": "drift (straight line)",
     "linear": "linear (ridge)",
     "sarima": "SARIMA",
     "ets": "ETS (exponential smoothing)",
