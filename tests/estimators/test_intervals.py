@@ -148,7 +148,8 @@ def test_a_wider_level_lies_around_a_narrower_one_whatever_was_missed():
         assert (bounds[50][0] <= bounds[50][1]).all()
 
 
-def test_errors_that_are_all_equal_are_no_trouble():
+def test_errors_that_are_all_equal_are_no_trouble(monkeypatch):
+    monkeypatch.setattr(module, "RATE", 1.0)
     counted = np.ones((3000, 2), bool)
     fitted = Conformal.fit(np.zeros((3000, 2)), counted, [80]).update(np.full((3000, 2), 5.0), counted)
     assert np.isfinite(fitted.bounds(np.ones((1, 2)))[80]).all()

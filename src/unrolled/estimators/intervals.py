@@ -71,7 +71,7 @@ class Conformal:
                 intervals are beside others (the scale of its series; how far members differ). What
                 `fit` was given, `bounds`, `rolling` and `update` need too.
         """
-        scaled = np.where(counted, errors, 0.0) / _by_window(spread)
+        scaled = errors / _by_window(spread)
         horizon = errors.shape[1]
         centre = np.zeros(horizon)
         lower, upper = np.full((2, len(levels), horizon), np.nan)
@@ -143,7 +143,7 @@ class Conformal:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the factors at each window's origin (windows, levels, 2), and after the last error (levels, 2)."""
         rows = np.arange(len(errors)) if origins is None else np.asarray(origins)
-        scaled = np.where(counted, errors, 0.0) / _by_window(spread)
+        scaled = errors / _by_window(spread)
         windows, steps = np.nonzero(counted)
         due = rows[windows] + steps + 1  # the row that makes an error known
         order = np.argsort(due, kind="stable")
