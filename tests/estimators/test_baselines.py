@@ -85,11 +85,12 @@ def test_linear_without_penalty_gives_constant_steps_no_weight():
 @pytest.mark.parametrize("gap", [0, 7])
 def test_linear_chooses_the_penalty_on_the_last_fifth(gap):
     """As it comes out by fits and forecasts, one penalty at a time."""
-    penalties = [0.1, 3.0, 30.0, 300.0, 1e5]
+    penalties = np.geomspace(0.01, 1e5, 80)
     chosen = set()
     for seed in range(6):
         draw = np.random.default_rng(seed)
-        past = draw.normal(size=(150, 12)) + 3
+        slope = np.linspace(0, 3, 150)[:, None]  # the mean of the last fifth is another
+        past = draw.normal(size=(150, 12)) + slope * np.arange(12)
         target = past @ draw.normal(size=(12, 4)) * 0.1 + draw.normal(size=(150, 4)) * 4 ** (seed % 3)
         counted = draw.random((150, 4)) > 0.05
         usable = counted.all(axis=1)
