@@ -52,14 +52,14 @@ def is_narrow(axes: Axes) -> bool:
     return bool(figure.get_figwidth() < 6)
 
 
-def place_times(axes: Axes, times: np.ndarray) -> np.ndarray:
-    """Turn times into places on the x axis, and give that axis its labels."""
+def place_times(axes: Axes, times: np.ndarray, most: int = 9) -> np.ndarray:
+    """Turn times into places on the x axis, and give that axis its labels, at most so many."""
     if times.dtype.kind != "M":
         whole_numbers(axes.xaxis)
         return times
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 
-    locator = AutoDateLocator(minticks=3, maxticks=5 if is_narrow(axes) else 9)
+    locator = AutoDateLocator(minticks=3, maxticks=5 if is_narrow(axes) else most)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axes.xaxis.get_offset_text().set(color=LIGHT["muted"], fontsize=9)

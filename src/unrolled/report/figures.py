@@ -124,7 +124,7 @@ def _draw_errors(page: ForecastPage, channels: Channels) -> list[Drawing]:
         parts.append(f"The model and the {STRONG} best baselines stand out.")
     limit = error_limit(curves)
     if limit is not None:
-        above = [curve.name for curve in curves if max(curve.errors) > limit]
+        above = [curve.name for curve in curves if any(error > limit for error in curve.errors)]
         parts.append(f"Beyond the top: {join_words(above)}.")
     svg = _draw("errors", describe_errors(scores), lambda axes: plot_error_by_step(scores, axes=axes))
     return [Drawing("Mean absolute error", svg, " ".join(parts))]
@@ -178,7 +178,7 @@ def _draw_backtest(page: ForecastPage, channels: Channels) -> dict[str, list[Dra
     found = course(rows)
     parts = [note, f"Over all {len(rows.names):,} series." if len(rows.names) > 1 else ""]
     if found.width > 1:
-        parts.append(f"Running mean: over {found.width:,} times.")
+        parts.append(f"Each running mean is over {found.width:,} times.")
     figures["residuals"] = [
         Drawing(
             "Actual minus forecast",
@@ -201,7 +201,8 @@ def _draw_backtest(page: ForecastPage, channels: Channels) -> dict[str, list[Dra
                     lambda axes: plot_residual_autocorrelation(backtest, axes=axes),
                     both=True,
                 ),
-                "Outside the grey band, the last errors tell of the next one, and the model does not use it.",
+                "One lag in 20 lies outside the grey band by chance. More than that: past errors tell of the next, "
+                "and the model does not use it.",
             )
         ]
     shares = coverage(rows)
@@ -222,7 +223,7 @@ def _draw_backtest(page: ForecastPage, channels: Channels) -> dict[str, list[Dra
     windows = worst_windows(rows, _WORST)
     parts = [note]
     if len(windows) > 1 and len(page.forecast):
-        parts.append("No two of one series overlap.")
+        parts.append("Of windows that overlap, the worst is shown.")
     figures["worst"] = [
         Drawing(
             _axis_of(channels, str(windows[0].name[1])),
@@ -309,7 +310,10 @@ def list_legends(page: ForecastPage, channels: Channels) -> dict[str, list[dict[
             *([{**model, "name": "validation"}] if validated else []),
             {"shape": "dot", "colour": "first", "name": "best epoch"},
         ],
-        "members": [{**model, "name": "together"}, {**model, "colour": "first", "name": "each member"}],
+        "members": [
+            {**model, "name": "together"},
+            {**model, "colour": "first", "width": 1, "name": "each member"},
+        ],
         **_backtest_legends(page, channels, observed),
     }
 

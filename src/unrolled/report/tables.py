@@ -132,8 +132,8 @@ def _extra_columns(
         ("Pinball", [_number(entry, "pinball") for entry in entries], format_errors),
     ]
     for key, name, write in (
-        ("interval_score", "score", format_errors),
         ("coverage", "held", percents),
+        ("interval_score", "score", format_errors),
     ):
         for level in sorted(levels):
             values = [_number(entry.get(key) or {}, str(level)) for entry in entries]

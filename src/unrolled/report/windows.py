@@ -92,14 +92,8 @@ def _draw_window(axes: Axes, window: Window, *, title: str) -> None:
 
     dress(axes)
     before, values = window.before
-    x = place_times(axes, np.concatenate([before, window.times]))
+    x = place_times(axes, np.concatenate([before, window.times]), most=5)
     past, ahead = x[: len(before)], x[len(before) :]
-    if axes.xaxis.get_major_locator() is not None and before.dtype.kind == "M":
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-        locator = AutoDateLocator(minticks=2, maxticks=4)
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     marker = "o" if len(ahead) <= 16 else ""
     if window.bounds is not None:
         axes.fill_between(
