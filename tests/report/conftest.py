@@ -44,10 +44,88 @@ def scores(model: float = 9_000.0, horizon: int = 14) -> dict[str, Any]:
     }
 
 
+def backtest_frame(
+    origins: int = 60,
+    horizon: int = 14,
+    series: str = "",
+    target: str = "rail",
+    levels: tuple[int, ...] = (80, 95),
+) -> pd.DataFrame:
+    random = np.random.default_rng(7)
+    values = 650_000 + 30_000 * np.sin(2 * np.pi * np.arange(origins + horizon) / 7)
+    values += random.normal(0, 8_000, len(values))
+    start = np.datetime64("2019-08-01", "ns")
+    origin = np.repeat(np.arange(origins), horizon)
+    step = np.tile(np.arange(1, horizon + 1), origins)
+    day = np.timedelta64(1, "D")
+    mean = values[origin + step - 1] + random.normal(0, 9_000, len(step))
+    frame = pd.DataFrame(
+        {"series": series, "target": target, "origin": start + (origin - 1) * day, "step": step}
+    )
+    frame["time"] = start + (origin + step - 1) * day
+    frame["actual"] = values[origin + step - 1]
+    frame["mean"] = mean
+    for level in levels:
+        frame[f"lo-{level}"] = mean - 150.0 * level
+        frame[f"hi-{level}"] = mean + 150.0 * level
+    return frame
+
+
 @pytest.fixture
 def make_forecast() -> Callable[..., pd.DataFrame]:
     """`make_forecast(times, horizon=14)`: a forecast that follows these times."""
     return forecast_frame
+
+
+@pytest.fixture
+def make_backtest() -> Callable[..., pd.DataFrame]:
+    """`make_backtest(origins=60, horizon=14, series="", target="rail", levels=(80, 95))`, an origin a day."""
+    return backtest_frame
+
+
+@pytest.fixture
+def make_full(make_page: Callable[..., ForecastPage]) -> Callable[..., ForecastPage]:
+    """The page with everything there is to show: backtest, members, seconds, every figure of eight baselines."""
+    names = [
+        "naive",
+        "seasonal_naive",
+        "seasonal_naive_7",
+        "drift",
+        "linear",
+        "sarima",
+        "ets",
+        "constant_velocity",
+    ]
+
+    def entry(mae: float) -> dict[str, Any]:
+        found = scores(mae)["model"]
+        more = {
+            "mase": mae / 30_000,
+            "smape": mae / 650_000,
+            "pinball": mae / 3,
+            "interval_score": {"80": 4 * mae},
+        }
+        return found | more
+
+    every = {
+        "model": entry(9_000.0),
+        "baselines": {name: entry(10_000.0 + 2_000 * rank) for rank, name in enumerate(names)},
+    }
+    every["baselines"]["constant_velocity"] = entry(90_000.0)
+    every["baselines"]["ets"]["mase"] = None
+
+    def make(**changes: Any) -> ForecastPage:
+        page = make_page()
+        mean = page.forecast["mean"].to_numpy()
+        full: dict[str, Any] = {
+            "backtest": backtest_frame(),
+            "members": np.stack([mean - 3_000, mean + 5_000]),
+            "seconds": {"read": 0.25, "train": 40.0},
+            "scores": every,
+        }
+        return make_page(**full | changes)
+
+    return make
 
 
 @pytest.fixture

@@ -183,6 +183,17 @@ def test_the_plots_have_size_and_nothing_sticks_out(measure, make_page, width, l
     assert min(found["text"]) >= 9, "letters too small to read"
 
 
+@pytest.mark.parametrize(("width", "halves"), [(1100, 400), (400, 340)])
+def test_the_full_page_fits_too(measure, make_full, width, halves):
+    found = measure(render(make_full()), width)
+    assert found["scrollWidth"] == width
+    assert found["beyond"] == []
+    assert len(found["plots"]) == 8
+    # autocorrelation and calibration share a wide screen
+    assert sum(halves <= plot_width < 500 for plot_width, _ in found["plots"]) == (2 if width > 1000 else 8)
+    assert min(found["text"]) >= 9, "letters too small to read"
+
+
 @pytest.mark.parametrize(("options", "bright"), [((), True), ((DARK,), False)])
 def test_the_screenshot_shows_a_page_in_either_scheme(shoot, make_page, options, bright):
     picture, console = shoot(render(make_page()), *options)

@@ -323,7 +323,7 @@ def test_input_that_does_not_fit_is_refused(make_page):
     with pytest.raises(DataError, match="got int64 and datetime64"):
         render(make_page(times=np.arange(300)))
     two = pd.concat([page.forecast, page.forecast.assign(series="b")])
-    with pytest.raises(DataError, match=r"one series, got 2 series\. Write one page for each\."):
+    with pytest.raises(DataError, match=r"got one history, 2 channels\. Pass histories="):
         render(make_page(forecast=two))
     with pytest.raises(DataError, match=r"model\.mae, got none"):
         render(make_page(scores={"model": {}}))

@@ -1,4 +1,4 @@
-"""Three plots: the forecast with its history, the error by step ahead, the course of training.
+"""The plots of every report: the forecast with its history, the error by step ahead, the course of training.
 
 Each draws on Matplotlib axes and returns them. Axes of your own get no legend (their artists carry labels:
 `axes.legend()` draws one); without axes, a figure is made, with a legend, which `axes.figure.savefig(path)`
@@ -7,20 +7,34 @@ writes. Nothing here touches pyplot, its figures or its back ends.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from unrolled.errors import DataError, ShapeError
+from unrolled.report.axes import (
+    add_legend,
+    dress,
+    format_axis,
+    format_each,
+    new_axes,
+    once,
+    place_times,
+    whole_numbers,
+)
 from unrolled.report.palette import BASELINES, LIGHT
-from unrolled.report.wording import format_errors, format_values, name_of
+from unrolled.report.wording import format_values, name_of
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
 
 __all__ = ["plot_error_by_step", "plot_forecast", "plot_training", "recent_steps"]
+
+# how many baselines stand out beside the model
+STRONG = 3
 
 
 def recent_steps(horizon: int) -> int:
@@ -73,9 +87,9 @@ def plot_forecast(
     past, history, seen = np.asarray(times)[recent], np.asarray(values, float)[recent], observed[recent]
     ahead = forecast["time"].to_numpy()
     own = axes is None
-    axes = _new_axes() if axes is None else axes
-    _dress(axes)
-    x = _place_times(axes, np.concatenate([past, ahead.astype(past.dtype)]))
+    axes = new_axes() if axes is None else axes
+    dress(axes)
+    x = place_times(axes, np.concatenate([past, ahead.astype(past.dtype)]))
     x_past, x_ahead = x[: len(past)], x[len(past) :]
 
     axes.axvline(x_past[-1], color=LIGHT["muted"], linewidth=0.8, dashes=(2, 2), zorder=1)
@@ -112,9 +126,9 @@ def plot_forecast(
         label="forecast (mean)",
     )
     axes.margins(x=0.015)
-    _format_axis(axes.yaxis, format_values)
+    format_axis(axes.yaxis, format_values)
     if own:
-        _add_legend(axes)
+        add_legend(axes)
     return axes
 
 
@@ -166,6 +180,9 @@ got 3, 3 and 2. Pass one entry a step of the history.
 def plot_error_by_step(scores: Mapping[str, Any], *, axes: Axes | None = None) -> Axes:
     """Draw the mean absolute error by step ahead, of the model and of each baseline.
 
+    The model and the three best baselines stand out, the others are thin. Where the thin ones run far above
+    all that stand out, the axis ends before them.
+
     Args:
         scores: as in metrics.json: `{"model": {"mae_by_step": [h errors]}, "baselines": {name: {same}}}`, in
             the units of the data. A baseline without `mae_by_step` is left out.
@@ -186,36 +203,49 @@ def plot_error_by_step(scores: Mapping[str, Any], *, axes: Axes | None = None) -
 
     curves = error_curves(scores)
     own = axes is None
-    axes = _new_axes() if axes is None else axes
-    _dress(axes)
-    marker = "o" if len(curves[-1][1]) <= 16 else ""
-    for name, errors, colour, dashes in curves:
+    axes = new_axes() if axes is None else axes
+    dress(axes)
+    marker = "o" if len(curves[-1].errors) <= 16 else ""
+    for curve in curves:
         axes.plot(
-            np.arange(1, len(errors) + 1),
-            np.asarray(errors, float),
-            color=LIGHT[colour],
-            linewidth=1.5 if dashes else 2.2,
-            linestyle=(0, dashes) if dashes else "-",
-            marker=marker,
-            markersize=2.5 if dashes else 3.5,
-            label=name,
+            np.arange(1, len(curve.errors) + 1),
+            np.asarray(curve.errors, float),
+            color=LIGHT[curve.colour],
+            linewidth=2.4 if not curve.dashes else 1.7 if curve.strong else 0.9,
+            linestyle=(0, curve.dashes) if curve.dashes else "-",
+            marker=marker if curve.strong else "",
+            markersize=2.5 if curve.dashes else 3.5,
+            zorder=3 if curve.strong else 2,
+            label=curve.name,
         )
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=0, top=error_limit(curves))
     axes.margins(x=0.03)
-    _format_axis(axes.yaxis, format_values)
-    _whole_numbers(axes.xaxis)
+    format_axis(axes.yaxis, format_values)
+    whole_numbers(axes.xaxis)
     axes.set_xlim(left=0.5)
     axes.set_xlabel("steps ahead", color=LIGHT["muted"], fontsize=9)
     if own:
-        _add_legend(axes)
+        add_legend(axes)
     return axes
 
 
-def error_curves(scores: Mapping[str, Any]) -> list[tuple[str, list[float], str, tuple[float, ...] | None]]:
-    """List what `plot_error_by_step` draws: (name, errors, colour's name, dash), the model last, on top.
+@dataclass(frozen=True)
+class ErrorCurve:
+    """A line of `plot_error_by_step`: its colour's name, its dash (None for the model), whether it stands out."""
 
-    >>> error_curves({"model": {"mae_by_step": [1.0]}, "baselines": {"naive": {"mae_by_step": [2.0]}}})
-    [('naive', [2.0], 'first', (5.0, 2.0)), ('model', [1.0], 'model', None)]
+    name: str
+    errors: list[float]
+    colour: str
+    dashes: tuple[float, ...] | None
+    strong: bool
+
+
+def error_curves(scores: Mapping[str, Any]) -> list[ErrorCurve]:
+    """List what `plot_error_by_step` draws, the model last, on top.
+
+    >>> scores = {"model": {"mae_by_step": [1.0]}, "baselines": {"naive": {"mae_by_step": [2.0]}}}
+    >>> [(curve.name, curve.errors, curve.colour, curve.strong) for curve in error_curves(scores)]
+    [('naive', [2.0], 'first', True), ('model', [1.0], 'model', True)]
     """
     if not scores.get("model", {}).get("mae_by_step"):
         raise DataError(
@@ -224,12 +254,38 @@ def error_curves(scores: Mapping[str, Any]) -> list[tuple[str, list[float], str,
             got="none",
             cure="Pass the content of a run's metrics.json.",
         )
-    curves: list[tuple[str, list[float], str, tuple[float, ...] | None]] = []
-    for rank, (name, entry) in enumerate(scores.get("baselines", {}).items()):
+    drawn = {
+        name: (rank, floats(entry["mae_by_step"]))
+        for rank, (name, entry) in enumerate((scores.get("baselines") or {}).items())
+        if entry.get("mae_by_step")
+    }
+    best = sorted(drawn, key=lambda name: _mean(drawn[name][1]))[:STRONG]
+    curves = []
+    for name, (rank, errors) in drawn.items():
         colour, dashes = BASELINES[rank % len(BASELINES)]
-        if entry.get("mae_by_step"):
-            curves.append((name_of(name), _floats(entry["mae_by_step"]), colour, dashes))
-    return [*curves, ("model", _floats(scores["model"]["mae_by_step"]), "model", None)]
+        curves.append(ErrorCurve(name_of(name), errors, colour, dashes, name in best))
+    return [*curves, ErrorCurve("model", floats(scores["model"]["mae_by_step"]), "model", None, True)]
+
+
+def error_limit(curves: Sequence[ErrorCurve]) -> float | None:
+    """Where the axis of errors ends if a thin curve rises far above the others, else None.
+
+    >>> strong, thin = ErrorCurve("a", [1.0], "first", None, True), ErrorCurve("b", [9.0], "second", None, False)
+    >>> error_limit([strong, thin]), error_limit([strong])
+    (1.5, None)
+    """
+    highest = {
+        strong: max(
+            (e for c in curves if c.strong is strong for e in c.errors if math.isfinite(e)), default=0.0
+        )
+        for strong in (True, False)
+    }
+    return 1.5 * highest[True] if highest[False] > 2.5 * highest[True] > 0 else None
+
+
+def _mean(errors: Sequence[float]) -> float:
+    finite = [error for error in errors if math.isfinite(error)]
+    return sum(finite) / len(finite) if finite else math.inf
 
 
 def plot_training(training: Sequence[Mapping[str, Any]], *, axes: Axes | None = None) -> Axes:
@@ -266,8 +322,8 @@ def plot_training(training: Sequence[Mapping[str, Any]], *, axes: Axes | None = 
             cure="Draw it for models that are trained by epochs only.",
         )
     own = axes is None
-    axes = _new_axes() if axes is None else axes
-    _dress(axes)
+    axes = new_axes() if axes is None else axes
+    dress(axes)
     members = list(dict.fromkeys(row["member"] for row in training))
     opacity = 1.0 if len(members) == 1 else 0.65
     drawn: list[float] = []
@@ -279,7 +335,7 @@ def plot_training(training: Sequence[Mapping[str, Any]], *, axes: Axes | None = 
             ("loss", "muted", (3, 1.5), "training loss"),
             ("valid_loss", "model", None, "validation"),
         ):
-            curve = np.array(_floats(row.get(key) for row in rows))
+            curve = np.array(floats(row.get(key) for row in rows))
             if not np.isfinite(curve).any():
                 continue
             drawn += curve[np.isfinite(curve)].tolist()
@@ -292,10 +348,10 @@ def plot_training(training: Sequence[Mapping[str, Any]], *, axes: Axes | None = 
                 linestyle=(0, dashes) if dashes else "-",
                 marker="o" if len(rows) == 1 else "",
                 markersize=3,
-                label=_once(axes, label),
+                label=once(axes, label),
             )
-        judged = np.array(_floats(row.get("valid_loss") for row in rows))
-        judged = np.where(np.isfinite(judged), judged, _floats(row.get("loss") for row in rows))
+        judged = np.array(floats(row.get("valid_loss") for row in rows))
+        judged = np.where(np.isfinite(judged), judged, floats(row.get("loss") for row in rows))
         axes.plot(
             epochs[best],
             judged[best],
@@ -304,7 +360,7 @@ def plot_training(training: Sequence[Mapping[str, Any]], *, axes: Axes | None = 
             markersize=5,
             color=LIGHT["first"],
             zorder=5,
-            label=_once(axes, "best epoch"),
+            label=once(axes, "best epoch"),
         )
     if drawn and min(drawn) > 0 and max(drawn) > 20 * min(drawn):
         axes.set_yscale("log")
@@ -313,15 +369,15 @@ def plot_training(training: Sequence[Mapping[str, Any]], *, axes: Axes | None = 
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.tick_params(axis="y", which="both", length=0)
-        _format_axis(axes.yaxis, _format_each)
+        format_axis(axes.yaxis, format_each)
     else:
-        _format_axis(axes.yaxis, format_values)
-    _whole_numbers(axes.xaxis)
+        format_axis(axes.yaxis, format_values)
+    whole_numbers(axes.xaxis)
     axes.margins(x=0.03)
     axes.set_xlim(left=0.5)
     axes.set_xlabel("epoch", color=LIGHT["muted"], fontsize=9)
     if own:
-        _add_legend(axes)
+        add_legend(axes)
     return axes
 
 
@@ -334,51 +390,9 @@ def band_opacity(rank: int) -> float:
     return round(min(0.16 + 0.08 * rank, 0.5), 2)
 
 
-def _floats(values: Any) -> list[float]:
+def floats(values: Any) -> list[float]:
+    """Turn None, which JSON holds for what is not known, into NaN."""
     return [float("nan") if value is None else float(value) for value in values]
-
-
-def _once(axes: Axes, label: str) -> str:
-    """Label only the first artist of a kind: a leading underscore hides the others from the legend."""
-    return f"_{label}" if any(line.get_label() == label for line in axes.lines) else label
-
-
-def _new_axes() -> Axes:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(8.6, 3.6), layout="constrained").add_subplot()
-
-
-def _dress(axes: Axes) -> None:
-    axes.set_facecolor("none")
-    for side in ("left", "right", "top"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(LIGHT["muted"])
-    axes.spines["bottom"].set_linewidth(0.8)
-    axes.tick_params(colors=LIGHT["muted"], labelsize=9, width=0.8, length=3)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="y", color=LIGHT["grid"], linewidth=0.8)
-    axes.set_axisbelow(True)
-
-
-def _is_narrow(axes: Axes) -> bool:
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    return bool(figure.get_figwidth() < 6)
-
-
-def _place_times(axes: Axes, times: np.ndarray) -> np.ndarray:
-    """Turn times into places on the x axis, and give that axis its labels."""
-    if times.dtype.kind != "M":
-        _whole_numbers(axes.xaxis)
-        return times
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
-
-    locator = AutoDateLocator(minticks=3, maxticks=5 if _is_narrow(axes) else 9)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    axes.xaxis.get_offset_text().set(color=LIGHT["muted"], fontsize=9)
-    return date2num(times)
 
 
 def _mark_filled(axes: Axes, x: np.ndarray, history: np.ndarray, observed: np.ndarray) -> None:
@@ -403,54 +417,3 @@ def _mark_filled(axes: Axes, x: np.ndarray, history: np.ndarray, observed: np.nd
         zorder=3,
         label="filled gap",
     )
-
-
-def _format_axis(axis: Axis, formatter: Any) -> None:
-    """Label the ticks of an axis together by a function from the list of their places to one of texts."""
-    from matplotlib.ticker import Formatter
-
-    class Together(Formatter):
-        def __call__(self, x: float, pos: int | None = None) -> str:
-            return str(formatter([x])[0])
-
-        def format_ticks(self, values: Any) -> list[str]:
-            # two digits of the distance between ticks, not of their whole range, are what a label needs
-            return _drop_zeros(list(formatter([float(value) for value in values], 2)))
-
-    axis.set_major_formatter(Together())
-
-
-def _drop_zeros(texts: list[str]) -> list[str]:
-    """Drop the last decimals where they are zero on every tick."""
-    parts = [text.partition("×") for text in texts]
-    while parts and all("." in number and number[-1] in "0." for number, _, _ in parts):
-        ends = {number[-1] for number, _, _ in parts}
-        parts = [(number[:-1], times, power) for number, times, power in parts]
-        if ends == {"."}:
-            break
-    return ["".join(part) for part in parts]
-
-
-def _format_each(values: list[float], digits: int = 2) -> list[str]:
-    return [format_errors([value], 1)[0] for value in values]
-
-
-def _whole_numbers(axis: Axis) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    axis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
-    axis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:,.0f}".replace("-", "−")))
-
-
-def _add_legend(axes: Axes) -> None:
-    legend = axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=3 if _is_narrow(axes) else 6,
-        frameon=False,
-        fontsize=9,
-        labelcolor=LIGHT["ink"],
-        borderaxespad=0.2,
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)

@@ -227,7 +227,10 @@ def join_words(words: list[str]) -> str:
 def name_of(key: str) -> str:
     """Write the key of a baseline as a name.
 
-    >>> name_of("seasonal_naive")
-    'seasonal naive'
+    >>> name_of("constant_velocity"), name_of("seasonal_naive_7"), name_of("sarima")
+    ('constant velocity', 'seasonal naive (7 steps)', 'SARIMA')
     """
-    return key.replace("_", " ")
+    season = key.removeprefix("seasonal_naive_")
+    if season != key and season.isdecimal():
+        return f"seasonal naive ({season} steps)"
+    return {"sarima": "SARIMA", "ets": "ETS"}.get(key, key.replace("_", " "))
