@@ -125,6 +125,9 @@ class Forecaster(BaseEstimator):
         table = (
             frame if isinstance(frame, Table) else read_table(frame, target=target, time=time, series=series)
         )
+        if len(table.names) > 1:
+            got = f"{len(table.names):,} series"
+            raise DataError(f"column {table.series!r}", "one series", got, "Select the rows of one first.")
         horizon, valid_rows = self.horizon, _part(len(table), VALID_SIZE, self.horizon)
         learn_rows = len(table) - valid_rows
         most = learn_rows - horizon
@@ -161,7 +164,7 @@ class Forecaster(BaseEstimator):
             self._note(
                 f"Column {table.columns[0]!r} is constant ({known[0]:g}): nothing to learn, its value is repeated."
             )
-        self.target_, self.time_, self.series_ = table.columns[0], table.time, table.series
+        self.target_, self.time_, self.series_ = table.columns[0], table.time, table.names[0]
         self.kind_, self.frequency_ = table.kind, table.frequency
         self.season_, self.lag_, self.input_steps_ = season, lag, length
         self.model_ = "linear" if constant else {"auto": "lstm"}.get(self.model, self.model)

@@ -133,8 +133,8 @@ def _read_forecaster(config: dict[str, Any], tensors: dict[str, Any], place: Pat
         (forecaster.target_,),
         forecaster.frequency_,
         forecaster.time_,
-        forecaster.series_,
         forecaster.kind_,
+        names=(forecaster.series_,),
     )
     numbers = sorted({int(name.split(".")[1]) for name in tensors if name.startswith("member.")})
     forecaster.networks_ = [_read_network(forecaster, tensors, f"member.{number}.") for number in numbers]
