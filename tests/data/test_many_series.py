@@ -112,6 +112,8 @@ def test_empty_series_are_left_out_and_said():
     table = read(frame)
     assert (table.names, table.column("y").tolist()) == (("a", "c"), [1, 2, 3, 4, 5, 6])
     assert table.notes == ("Left out 2 series without a value to forecast (b, d).",)
+    sized = frame.assign(size=frame["id"].map({"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0}))
+    assert read(sized, static="size").static["size"].tolist() == [1.0, 3.0]
     frame["x"] = np.where(frame["id"] == "c", np.nan, 1.0)
     assert read(frame, observed="x").names == ("a",)
     assert "Left out 1 series without a value of 'x' (c)." in read(frame, observed="x").notes
@@ -148,6 +150,7 @@ CHANGES = [
     ("D", 100, "W-MON", 20, "daily up to .*, weekly from there on"),
     ("W-MON", 20, "D", 150, "weekly up to .*, daily from there on"),
     ("W-MON", 80, "D", 90, "weekly up to .*, daily from there on"),
+    ("W-MON", 100, "D", 60, "weekly up to .*, daily from there on"),
     ("h", 300, "D", 30, "hourly up to .*, daily from there on"),
     ("D", 200, "MS", 24, r"daily up to .*, monthly \(start\) from there on"),
     ("MS", 60, "QS", 12, r"monthly \(start\) up to .*, quarterly \(start\) from there on"),

@@ -303,9 +303,10 @@ def _accept(
     count = len(stamps.names)
     owner = stamps.series[1:][stamps.inside]
     rows, steps = (np.bincount(numbers, minlength=count) for numbers in (stamps.series, owner))
-    covered = np.bincount(stamps.series, on_grid, count) >= COVERED * rows
-    followed = np.bincount(owner, single, count) >= 0.5 * steps
-    strangers = np.flatnonzero((steps >= 3) & ~(covered & followed))
+    strange = (np.bincount(stamps.series, on_grid, count) < COVERED * rows) & (steps >= 3)
+    least = max(CHANGED, np.log(1e-5 / count) / np.log(np.clip(1 - single.mean(), 1e-9, 0.9)))
+    strange |= (np.bincount(owner, single, count) < 0.1 * steps) & (steps >= least)  # no chance gaps
+    strangers = np.flatnonzero(strange)
     if count > 1 and len(strangers):
         raise _stranger(frequency, stamps.only(int(strangers[0])), len(strangers))
     if on_grid.mean() < COVERED or single.mean() < 0.5:

@@ -385,20 +385,12 @@ def _clock(
         return clock.local, ""
     lengths, counts = np.unique(steps, return_counts=True)
     step = int(lengths[np.argmax(counts)])
-    apart = _pairs(owner, clock.local) == _pairs(owner, clock.utc)
-    if apart and (
-        step >= DAILY or _regular(clock.utc, owner, step) < 0.9 <= _regular(clock.local, owner, step)
-    ):
+    if step >= DAILY or _regular(clock.utc, owner, step) < 0.9 <= _regular(clock.local, owner, step):
         return clock.local, ""
     notes.append(
         f"Column {name!r}: clocks change, so the times were taken as UTC (and shown in {clock.zone})."
     )
     return clock.utc, clock.zone
-
-
-def _pairs(owner: NDArray[np.int64], stamps: NDArray[Any]) -> int:
-    order = np.lexsort((stamps, owner))
-    return int(np.count_nonzero(np.diff(stamps[order]).astype(bool) | np.diff(owner[order]).astype(bool)))
 
 
 def _regular(stamps: NDArray[Any], owner: NDArray[np.int64], step: int) -> float:

@@ -416,11 +416,8 @@ def _without_gaps(table: Table, found: dict[str, NDArray[Any]], gaps: str, notes
     values = table.values.copy()
     inside = np.zeros(len(table), bool)
     inside[rows_between(first, stop)] = True
-    usable = (
-        table.observed & (inside | (np.arange(len(table)) < np.repeat(first, np.diff(table.starts))))[:, None]
-    )
     for number in range(targets, numeric):  # before the cut, so that a value before the first target counts
-        filled = carried(values[:, number], usable[:, number], table.starts)
+        filled = carried(values[:, number], table.observed[:, number], table.starts)
         values[inside, number] = filled[inside]
     labels = {
         name: np.where(
