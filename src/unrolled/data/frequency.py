@@ -316,6 +316,9 @@ def _accept(
 
 
 def _stranger(frequency: Frequency, stamps: _Stamps, others: int) -> DataError:
+    row = _row_of_change(stamps.times)
+    if row:
+        return _changed(stamps, row)
     try:
         got = infer_frequency(stamps.times, stamps.where).label
     except DataError as error:
