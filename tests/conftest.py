@@ -5,8 +5,11 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+from hypothesis import settings
 
 mpl.use("Agg")
+settings.register_profile("untimed", deadline=None)  # machines are shared
+settings.load_profile("untimed")
 
 collect_ignore = ["golden/make_keras.py"]  # a script, which needs Keras
 

@@ -84,7 +84,7 @@ def test_a_forecast_from_end_to_end(place, run):
     assert sorted(path.name for path in (place / "run").iterdir()) == RUN_FILES
     assert run.stdout == ""
     for words in ("Read 560 rows of 'sold': daily, 2018-01-01 to 2019-07-14", "read dates as month/day/year",
-                  "the last 84 are held out", "linear (ridge)", "seasonal naive", "2019-07-15", "Report: run/report.html"):  # fmt: skip
+                  "the last 84 rows are held out", "linear (ridge)", "seasonal naive", "2019-07-15", "Report: run/report.html"):  # fmt: skip
         assert words in run.stderr
     assert max(map(len, run.stderr.splitlines())) <= 80
     assert "\x1b" not in run.stderr
@@ -204,7 +204,7 @@ BAD = [
     ([*SALES, "--horizon", "900"], "rows for a window"),
     ([*SALES, "--test-size", "1.5"], "a share between 0 and 1, got 1.5"),
     ([*SALES, "--levels", "120"], "levels between 0 and 100"),
-    ([*SALES[:5], "arima"], "model one of auto, rnn, lstm, gru, linear, got 'arima'"),
+    ([*SALES[:5], "arima"], "model one of auto, rnn, lstm, gru, conv-gru, wavenet, linear, got 'arima'"),
     ([*SALES[:5], "linear", "--out", "taken"], "something that is not a run"),
     ([*SALES[:5], "linear", "--out", "run"], "already holds a run"),
     ([*SALES[:5], "linear", "--out", "sales.csv/run"], "a place that can be written"),
@@ -240,7 +240,7 @@ def bad_place(place, run):
     (place / "taken").mkdir(exist_ok=True)
     (place / "taken" / "thesis.txt").touch()
     (place / "broken").mkdir(exist_ok=True)
-    (place / "broken" / "config.json").write_text('{"format_version": 2, "estimator": "Forecaster"}')
+    (place / "broken" / "config.json").write_text('{"format_version": 3, "estimator": "Forecaster"}')
     (place / "broken" / "model.safetensors").write_bytes(b"\x00" * 64)
     return place
 

@@ -4,19 +4,18 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
 
 from unrolled.errors import UnrolledError
 
-if TYPE_CHECKING:
-    from unrolled.report.run import ForecastRun
-
 __all__ = ["app", "main"]
+
+SHOWN = 3  # forecasts of several series or targets that are printed
 
 app = typer.Typer(
     name="unrolled",
@@ -26,16 +25,26 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Target = Annotated[str | None, Option(help="Column to forecast; may be left out where there is only one.")]
+Target = Annotated[
+    list[str], Option(help="Column to forecast, may be repeated; may be left out where there is only one.")
+]
 Time = Annotated[str | None, Option(help="Column of times; by default found by its name or content.")]
-Series = Annotated[str | None, Option(help="Column that names the series (one series).")]
+Series = Annotated[str | None, Option(help="Column that names the series, where there are many.")]
 Known = Annotated[list[str], Option(help="Column known ahead, as a price or a holiday; may be repeated.")]
 Observed = Annotated[list[str], Option(help="Column of numbers known up to now only; may be repeated.")]
+Static = Annotated[list[str], Option(help="Column that says one thing of each series; may be repeated.")]
 Future = Annotated[
     Path | None, Option(help="CSV of the known columns ahead; a new file gets the rows to fill in.")
 ]
 Horizon = Annotated[int, Option(help="Steps to forecast.")]
-Model = Annotated[str, Option(help="auto, rnn, lstm, gru or linear.")]
+Model = Annotated[str, Option(help="auto, rnn, lstm, gru, conv-gru, wavenet or linear.")]
+Strategy = Annotated[str, Option(help="vector (all steps at once), sequence or recursive.")]
+Transform = Annotated[
+    str | None, Option(help="log or box-cox, for values above 0 that grow with their level.")
+]
+Intervals = Annotated[str, Option(help="conformal (from held-back rows) or quantile (of the network).")]
+Budget = Annotated[str | None, Option(help="Time that training may take, about: 30s, 2m.")]
+Statistical = Annotated[bool, Option(help="Whether SARIMA and ETS stand among the baselines.")]
 Members = Annotated[int, Option(help="Networks to train and average.")]
 Levels = Annotated[list[int], Option(help="Prediction intervals in percent: --levels 80 95.", metavar="N…")]
 Gaps = Annotated[str, Option(help="fill (by straight lines, flagged) or refuse.")]
@@ -53,20 +62,26 @@ Json = Annotated[bool, Option("--json", help="Print the result as JSON on standa
 @app.command()
 def forecast(
     data: Annotated[Path, Argument(metavar="DATA", help="CSV or Parquet file, a row for each time step.")],
-    target: Target = None,
+    target: Target = [],  # noqa: B006
     time: Time = None,
     series: Series = None,
     known: Known = [],  # noqa: B006
     observed: Observed = [],  # noqa: B006
+    static: Static = [],  # noqa: B006
     future: Future = None,
     horizon: Horizon = 14,
     model: Model = "auto",
+    strategy: Strategy = "vector",
     members: Members = 5,
     levels: Levels = [80, 95],  # noqa: B006
+    intervals: Intervals = "conformal",
+    transform: Transform = None,
+    budget: Budget = None,
     gaps: Gaps = "fill",
     season: Season = None,
     input_steps: InputSteps = None,
     test_size: TestSize = 0.15,
+    statistical: Statistical = True,
     seed: Seed = 0,
     device: Device = "auto",
     out: Out = None,
@@ -74,23 +89,101 @@ def forecast(
     resume: Resume = False,
     as_json: Json = False,
 ) -> None:
-    """Forecast a column of DATA past its end, and score the model on the last rows."""
+    """Forecast columns of DATA past its end, and score the model on the last rows."""
     from unrolled.data.ahead import future_frame, known_ahead
     from unrolled.data.table import read_table
     from unrolled.estimators.forecaster import Forecaster
 
     forecaster = Forecaster(
-        horizon, model=model, input_steps=input_steps, season=season, members=members, levels=tuple(levels), seed=seed,
+        horizon, model=model, strategy=strategy, input_steps=input_steps, season=season, members=members,
+        levels=tuple(levels), intervals=intervals, transform=transform, budget=_seconds(budget), seed=seed,
         device=device,
     )  # fmt: skip
     forecaster.check_options()
     table = read_table(
-        data, target=target, time=time, series=series, known=known, observed=observed, gaps=gaps
-    )
+        data, target=target or None, time=time, series=series, known=known, observed=observed, static=static, gaps=gaps
+    )  # fmt: skip
     _template(future, lambda: future_frame(table, horizon))
     ahead = known_ahead(table, horizon, future)
-    name = f"{data.name.split('.')[0]}-{table.columns[0]}"
-    _forecast_table(table, forecaster, name, test_size, out, overwrite, resume, as_json, ahead)
+    name = f"{data.name.split('.')[0]}-{'-'.join(table.targets)}"
+    _forecast_table(
+        table, forecaster, name, test_size, out, overwrite, resume, as_json, ahead, statistical=statistical
+    )
+
+
+@app.command()
+def backtest(
+    data: Annotated[Path, Argument(metavar="DATA", help="CSV or Parquet file, a row for each time step.")],
+    target: Target = [],  # noqa: B006
+    time: Time = None,
+    series: Series = None,
+    known: Known = [],  # noqa: B006
+    observed: Observed = [],  # noqa: B006
+    static: Static = [],  # noqa: B006
+    horizon: Horizon = 14,
+    first_origin: Annotated[
+        str | None, Option(help="Last time known to the first forecast; by default 15 % before the end.")
+    ] = None,
+    last_origin: Annotated[str | None, Option(help="Last time known to the last forecast.")] = None,
+    stride: Annotated[int, Option(help="Rows from one origin to the next.")] = 1,
+    refit: Annotated[str, Option(help="never, always, or after how many origins to train anew.")] = "never",
+    model: Model = "auto",
+    strategy: Strategy = "vector",
+    members: Members = 5,
+    levels: Levels = [80, 95],  # noqa: B006
+    intervals: Intervals = "conformal",
+    transform: Transform = None,
+    budget: Budget = None,
+    gaps: Gaps = "fill",
+    season: Season = None,
+    input_steps: InputSteps = None,
+    statistical: Statistical = True,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: Annotated[Path | None, Option(help="CSV file to write, a row for each forecast step.")] = None,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace that file.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Forecast from many origins in the past of DATA, beside the baselines; trained on the rows up to the first."""
+    import numpy as np
+
+    from unrolled.data.table import read_table, show_time
+    from unrolled.errors import OptionError
+    from unrolled.estimators.forecaster import Forecaster
+    from unrolled.estimators.plan import check_time, held_out, row_after, stops
+    from unrolled.estimators.scores import verdict
+
+    _check_new(out, overwrite)
+    again = int(refit) if refit.isdigit() else refit
+    if again not in ("never", "always") and not (isinstance(again, int) and again):
+        raise OptionError("--refit", "never, always or a number of origins", repr(refit))
+    forecaster = Forecaster(
+        horizon, model=model, strategy=strategy, input_steps=input_steps, season=season, members=members,
+        levels=tuple(levels), intervals=intervals, transform=transform, budget=_seconds(budget), seed=seed,
+        device=device,
+    )  # fmt: skip
+    forecaster.check_options()
+    table = read_table(
+        data, target=target or None, time=time, series=series, known=known, observed=observed, static=static, gaps=gaps
+    )  # fmt: skip
+    first = stops(table, held_out(table, 0.15, horizon))
+    if first_origin is not None:
+        first = row_after(table, check_time(table, first_origin), "right")
+    kept = table.until(first)
+    kept = kept.of(np.flatnonzero(np.diff(kept.starts)))
+    _say(
+        f"Training on {len(kept):,} rows up to {show_time(kept.times.max()) if len(kept) else 'the first origin'}."
+    )
+    forecaster.fit(kept)
+    found = forecaster.backtest(
+        table, kept.times.max(), last_origin, stride=stride, refit=again, statistical=statistical
+    )
+    frame = found.frame if table.kind == "pandas" else found.frame.to_pandas()
+    _show_scores(found.scores)
+    _say_wrapped(f"{verdict(found.scores)[1]}\n")
+    _write_csv(frame, out)
+    if as_json:
+        _print_json({"verdict": verdict(found.scores)[1], **found.scores})
 
 
 @app.command()
@@ -122,13 +215,9 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Forecast with the saved model of RUN, from the end of its data or of newer rows."""
-    from unrolled.errors import RunFolderError
     from unrolled.estimators.saving import load
 
-    if out is not None and out.exists() and not overwrite:
-        raise RunFolderError(
-            str(out), "a new file", "one that exists", "Choose another --out, or pass --overwrite."
-        )
+    _check_new(out, overwrite)
     forecaster = load(run, device)
     newer = data if data is None else forecaster.read(data, gaps=gaps)
     _template(future, lambda: forecaster.make_future_frame(newer))
@@ -136,18 +225,7 @@ def predict(
     if forecaster.kind_ != "pandas":
         frame = frame.to_pandas()
     _show_forecast(frame, forecaster.levels)
-    if out is not None:
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            partial = out.with_name(out.name + ".partial")
-            frame.to_csv(partial, index=False)
-            partial.replace(out)
-        except OSError as error:
-            reason = (error.strerror or type(error).__name__).lower()
-            raise RunFolderError(
-                str(out), "a file that can be written", reason, "Choose another --out."
-            ) from error
-        _say(f"Written: {out}")
+    _write_csv(frame, out)
     if as_json:
         _print_json({"forecast": _records(frame)})
 
@@ -212,6 +290,54 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
+def _check_new(out: Path | None, overwrite: bool) -> None:
+    from unrolled.errors import RunFolderError
+
+    if out is not None and out.exists() and not overwrite:
+        raise RunFolderError(
+            str(out), "a new file", "one that exists", "Choose another --out, or pass --overwrite."
+        )
+
+
+def _write_csv(frame: Any, out: Path | None) -> None:
+    from unrolled.errors import RunFolderError
+
+    if out is None:
+        return
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = out.with_name(out.name + ".partial")
+        frame.to_csv(partial, index=False)
+        partial.replace(out)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise RunFolderError(
+            str(out), "a file that can be written", reason, "Choose another --out."
+        ) from error
+    _say(f"Written: {out}")
+
+
+def _seconds(budget: str | None) -> float | None:
+    """Read a time such as 30s, 2m, 1h or 45.
+
+    >>> _seconds("2m"), _seconds(None)
+    (120.0, None)
+    """
+    from unrolled.errors import OptionError
+
+    if budget is None:
+        return None
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number, unit = (budget[:-1], units[budget[-1]]) if budget[-1:] in units else (budget, 1.0)
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise OptionError("--budget", "a time above 0, as 30s or 2m", repr(budget))
+    return seconds
+
+
 def _spread(arguments: list[str]) -> list[str]:
     """Write `--levels 80 95` as `--levels 80 --levels 95`, which is what the parser understands."""
     spread: list[str] = []
@@ -235,28 +361,32 @@ def _forecast_table(
     resume: bool,
     as_json: bool,
     ahead: Any = None,
+    *,
+    statistical: bool = True,
 ) -> None:
     from unrolled.data.table import show_time
     from unrolled.report.run import run_forecast
     from unrolled.training.checkpoint import whole_folder
 
     out = out or _new_folder(name)
-    target = table.columns[0]
+    target = " and ".join(map(repr, table.targets))
     with whole_folder(out, overwrite=overwrite, resume=resume) as partial:
-        span = f"{show_time(table.times[0])} to {show_time(table.times[-1])}"
-        _say(f"Read {len(table):,} rows of {target!r}: {table.frequency.label}, {span}.")
+        span = f"{show_time(table.times.min())} to {show_time(table.times.max())}"
+        of = f"{len(table.names):,} series of {target}" if len(table.names) > 1 else target
+        _say(f"Read {len(table):,} rows of {of}: {table.frequency.label}, {span}.")
         run = run_forecast(
             table,
             forecaster,
             partial,
             test_size=test_size,
-            title=f"Forecast of {target}",
+            title=f"Forecast of {' and '.join(table.targets)}",
             command=shlex.join(["unrolled", *sys.argv[1:]]),
             say=_say,
             resume=resume,
             future=ahead,
+            statistical=statistical,
         )
-    _show_scores(run)
+    _show_scores(run.metrics)
     held = run.metrics["model"]["coverage"].items()
     _say(
         "Held-out values inside: "
@@ -301,12 +431,12 @@ def _new_folder(name: str) -> Path:
     return out
 
 
-def _show_scores(run: "ForecastRun") -> None:
+def _show_scores(scores: Mapping[str, Any]) -> None:
     from rich.table import Table as Grid
 
     from unrolled.estimators.scores import label
 
-    held_out = run.metrics["held_out"]
+    held_out = scores["held_out"]
     grid = Grid(
         title=f"Held out: {held_out['windows']:,} forecasts, "
         f"from {held_out['first_origin']} to {held_out['last_origin']}",
@@ -314,8 +444,8 @@ def _show_scores(run: "ForecastRun") -> None:
     )
     for heading in ("", "MAE", "RMSE", "MAE at step 1", "at the last step"):
         grid.add_column(heading, justify="left" if not heading else "right")
-    rows = {"the model": run.metrics["model"]}
-    rows |= {label(name): values for name, values in run.metrics["baselines"].items()}
+    rows = {"the model": scores["model"]}
+    rows |= {label(name): values for name, values in scores["baselines"].items()}
     best = min(values["mae"] for values in rows.values())
     for name, values in rows.items():
         steps = values["mae_by_step"]
@@ -329,19 +459,29 @@ def _show_forecast(frame: Any, levels: Any) -> None:
 
     from unrolled.data.table import show_time
 
-    grid = Grid(title=f"Forecast of {frame['target'].iloc[0]}", title_justify="left")
-    for heading in ("step", "time", "mean", *(f"{level:g} % interval" for level in levels)):
-        grid.add_column(heading, justify="right")
-    rows = frame.to_dict("records")
-    shown = rows if len(rows) <= 14 else [*rows[:7], None, *rows[-6:]]
-    for row in shown:
-        if row is None:
-            grid.add_row(*["…"] * (3 + len(levels)))
-            continue
-        time = row["time"].to_datetime64() if hasattr(row["time"], "to_datetime64") else row["time"]
-        ranges = [f"{_number(row[f'lo-{level:g}'])} … {_number(row[f'hi-{level:g}'])}" for level in levels]
-        grid.add_row(str(row["step"]), show_time(time), _number(row["mean"]), *ranges)
-    _console().print("\n", grid, "\n", sep="")
+    channels = list(frame.groupby(["series", "target"], sort=False))
+    for (series, target), part in channels[:SHOWN]:
+        of_series = f" of {series}" if series and len(channels) > 1 else ""
+        grid = Grid(title=f"Forecast of {target}{of_series}", title_justify="left")
+        for heading in ("step", "time", "mean", *(f"{level:g} % interval" for level in levels)):
+            grid.add_column(heading, justify="right")
+        rows = part.to_dict("records")
+        shown = rows if len(rows) <= 14 else [*rows[:7], None, *rows[-6:]]
+        for row in shown:
+            if row is None:
+                grid.add_row(*["…"] * (3 + len(levels)))
+                continue
+            time = row["time"]
+            if hasattr(time, "tz_localize"):
+                time = time.tz_localize(None).to_datetime64()
+            ranges = [
+                f"{_number(row[f'lo-{level:g}'])} … {_number(row[f'hi-{level:g}'])}" for level in levels
+            ]
+            grid.add_row(str(row["step"]), show_time(time), _number(row["mean"]), *ranges)
+        _console().print("\n", grid, sep="")
+    if len(channels) > SHOWN:
+        _say(f"… and {len(channels) - SHOWN:,} more.")
+    _say("")
 
 
 def _number(value: float | None) -> str:

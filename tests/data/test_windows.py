@@ -102,14 +102,18 @@ def table(values, observed=None):
     return read_table(frame)
 
 
+def unscaled():
+    one = Scaler(np.zeros((1, 1)), np.ones((1, 1)))
+    return Features(("",), one, Scaler(np.zeros(0), np.ones(0)), {})
+
+
 def test_the_temperature_table():
     """Today 6, 9, 7, 8: tomorrow's targets are 9, 7, 8, and the last row is what the forecast is made from."""
     temperatures = table([6.0, 9.0, 7.0, 8.0])
-    unscaled = Features(Scaler(np.zeros(1), np.ones(1)), {})
-    windows = Windows.of(temperatures, unscaled, 1, 1)
+    windows = Windows.of(temperatures, unscaled(), 1, 1)
     batch = windows.batch(np.arange(len(windows)))
     assert batch.past[:, 0, 0].tolist() == [6.0, 9.0, 7.0]
-    assert batch.target[:, 0].tolist() == [9.0, 7.0, 8.0]
+    assert batch.target[:, 0, 0].tolist() == [9.0, 7.0, 8.0]
 
 
 @given(st.integers(12, 40), st.integers(1, 5), st.integers(1, 4), st.integers(0, 30), st.integers(0, 2**31))
@@ -120,15 +124,15 @@ def test_windows_never_see_the_future(rows, length, horizon, first, seed):
     observed[[0, -1]] = True
     observed[1:4] = True
     filled = table(values, observed)
-    windows = Windows.of(filled, Features(Scaler(np.zeros(1), np.ones(1)), {}), length, horizon, first=first)
+    windows = Windows.of(filled, unscaled(), length, horizon, first=first)
     for index in range(len(windows)):
         batch = windows.batch(np.array([index]))
         origin = windows.origins[index]
         assert observed[origin], "a filled value is drawn from the rows after it"
         assert batch.past[0, :, 0].tolist() == list(range(origin - length + 1, origin + 1))
-        assert batch.target[0].tolist() == list(range(origin + 1, origin + horizon + 1))
+        assert batch.target[0, :, 0].tolist() == list(range(origin + 1, origin + horizon + 1))
         assert origin + 1 >= first
-        counted = batch.target_mask[0] if batch.target_mask is not None else np.ones(horizon, bool)
+        counted = batch.target_mask[0, :, 0] if batch.target_mask is not None else np.ones(horizon, bool)
         assert np.asarray(counted).tolist() == observed[origin + 1 : origin + horizon + 1].tolist()
     expected = [o for o in range(max(length - 1, first - 1), rows - horizon) if observed[o]]
     assert windows.origins.tolist() == expected

@@ -32,11 +32,11 @@ def columns(values=WAVE, start="2001-01-01"):
 
 @pytest.fixture(scope="module")
 def fitted():
-    return ur.Forecaster(6, members=2, training=QUICK).fit(pd.DataFrame(columns()))
+    return ur.Forecaster(6, members=2, training=QUICK, model="gru").fit(pd.DataFrame(columns()))
 
 
 def test_scikit_learn_conventions():
-    forecaster = ur.Forecaster(3, members=2, levels=(50,), training=QUICK)
+    forecaster = ur.Forecaster(3, members=2, levels=(50,), training=QUICK, model="gru")
     copy = clone(forecaster)
     assert copy.get_params() == forecaster.get_params()
     assert copy.set_params(horizon=4).horizon == 4
@@ -109,7 +109,7 @@ def test_same_seed_same_bits_whatever_the_threads():
     def means(seed, threads):
         torch.set_num_threads(threads)
         return (
-            ur.Forecaster(4, members=2, seed=seed, training=QUICK)
+            ur.Forecaster(4, members=2, seed=seed, training=QUICK, model="gru")
             .fit(pd.DataFrame(columns()))
             .predict()["mean"]
             .tolist()
@@ -125,20 +125,26 @@ def test_same_seed_same_bits_whatever_the_threads():
 
 
 def test_members_are_lone_runs_with_their_seeds(fitted):
-    alone = ur.Forecaster(6, members=1, seed=1, training=QUICK).fit(pd.DataFrame(columns()))
+    alone = ur.Forecaster(6, members=1, seed=1, training=QUICK, model="gru").fit(pd.DataFrame(columns()))
     for one, other in zip(alone.networks_[0].parameters(), fitted.networks_[1].parameters(), strict=True):
         assert torch.equal(one, other)
     assert not torch.equal(fitted.networks_[0].head.weight, fitted.networks_[1].head.weight)
 
 
+def width(forecaster):
+    """How far the 80 % interval reaches, step by step."""
+    rows = forecaster.predict()
+    return (rows["hi-80"] - rows["lo-80"]).tolist()
+
+
 def test_training_uses_nothing_of_the_held_out_rows(fitted):
-    """The season, the scaling and the first networks; the widths and the last networks know the rows after."""
+    """The season, the scaling and the first networks; the intervals and the last networks know the rows after."""
     values = WAVE.copy()
     values[345:] += 1000.0
-    spiked = ur.Forecaster(6, members=2, training=QUICK).fit(pd.DataFrame(columns(values)))
+    spiked = ur.Forecaster(6, members=2, training=QUICK, model="gru").fit(pd.DataFrame(columns(values)))
     assert (spiked.season_, spiked.input_steps_) == (fitted.season_, fitted.input_steps_)
     assert spiked.features_.scaler.mean.tolist() == fitted.features_.scaler.mean.tolist()
-    assert spiked.widths_.min() > 100 > fitted.widths_.max()
+    assert min(width(spiked)) > 100 > max(width(fitted))
 
 
 def test_backtest_equals_predict_at_each_origin(fitted):
@@ -228,25 +234,29 @@ def damage(folder, what):
     elif what == "foreign JSON":
         (folder / "config.json").write_text('["a", "list"]')
     elif what == "lacking a key":
-        del config["season"]
+        del config["architecture"]["season"]
         (folder / "config.json").write_text(json.dumps(config))
     elif what == "wrong sizes":
-        (folder / "config.json").write_text(json.dumps(config | {"input_steps": 3}))
+        (folder / "config.json").write_text(
+            json.dumps(config | {"architecture": config["architecture"] | {"length": 3}})
+        )
     elif what == "wrong type":
         (folder / "config.json").write_text(json.dumps(config | {"frequency": 7}))
     elif what == "a huge window":
-        (folder / "config.json").write_text(json.dumps(config | {"input_steps": 10**9}))
+        (folder / "config.json").write_text(
+            json.dumps(config | {"architecture": config["architecture"] | {"length": 10**9}})
+        )
     elif what == "no step":
         (folder / "config.json").write_text(
             json.dumps(config | {"frequency": config["frequency"] | {"microseconds": 0}})
         )
     elif what == "NaN in the weights":
         tensors = load_file(folder / "model.safetensors")
-        tensors["member.0.line.bias"] = tensors["member.0.line.bias"] * np.nan
+        tensors["gru.0.head.bias"] = tensors["gru.0.head.bias"] * np.nan
         save_file(tensors, folder / "model.safetensors")
-    elif what == "widths of another size":
+    elif what == "intervals of another size":
         tensors = load_file(folder / "model.safetensors")
-        save_file(tensors | {"widths": np.zeros((1, 1))}, folder / "model.safetensors")
+        save_file(tensors | {"intervals.0.lower": np.zeros((1, 1))}, folder / "model.safetensors")
     elif what == "no history":
         (folder / "history.jsonl").unlink()
     elif what == "gone":
@@ -256,7 +266,7 @@ def damage(folder, what):
 @pytest.mark.parametrize(
     "what",
     ["no weights", "cut weights", "no JSON", "another version", "another estimator", "foreign JSON", "lacking a key",
-     "wrong sizes", "wrong type", "no history", "gone", "a huge window", "no step", "NaN in the weights", "widths of another size"],
+     "wrong sizes", "wrong type", "no history", "gone", "a huge window", "no step", "NaN in the weights", "intervals of another size"],
 )  # fmt: skip
 def test_damaged_folders_are_one_clear_line(fitted, tmp_path, what):
     fitted.save(tmp_path / "run")
@@ -272,8 +282,8 @@ def test_damaged_folders_are_one_clear_line(fitted, tmp_path, what):
     [
         ({"horizon": 0}, "a horizon of at least 1 step, got 0"),
         ({"horizon": 2.5}, "a horizon of at least 1 step, got 2.5"),
-        ({"model": "arima"}, "model one of auto, rnn, lstm, gru, linear, got 'arima'"),
-        ({"members": 0}, "at least 1 member, got 0"),
+        ({"model": "arima"}, "model one of auto, rnn, lstm, gru, conv-gru, wavenet, linear, got 'arima'"),
+        ({"members": 0}, "at least 1 for members, got 0"),
         ({"levels": (80, 100)}, r"levels between 0 and 100 percent, got \(80, 100\)"),
         ({"input_steps": 1}, "input_steps of at least 2, got 1"),
         ({"season": 0}, "a season of at least 1 step, got 0"),
@@ -300,8 +310,9 @@ def test_too_few_rows_says_how_many_are_needed(steps, horizon):
 
 def test_backtest_refuses(fitted):
     frame = pd.DataFrame(columns())
-    with pytest.raises(OptionError, match="refit='never'"):
-        fitted.backtest(frame, refit="always")
+    for refit in ("sometimes", 0, -1):
+        with pytest.raises(OptionError, match="refit 'never', 'always' or a number of origins"):
+            fitted.backtest(frame, refit=refit)
     with pytest.raises(OptionError, match="a stride of at least 1"):
         fitted.backtest(frame, stride=0)
     with pytest.raises(OptionError, match="an origin that is a time, got 'soon'"):
@@ -359,10 +370,10 @@ def test_an_interrupted_training_is_said(monkeypatch):
 
     monkeypatch.setattr(course.Course, "_one_step", interrupted)
     stop_after = 8
-    forecaster = ur.Forecaster(2, members=3, training=QUICK).fit(pd.DataFrame(columns()))
+    forecaster = ur.Forecaster(2, members=3, training=QUICK, model="gru").fit(pd.DataFrame(columns()))
     assert calls[-1] == 2
     assert "Interrupted: goes on with what was learned in 1 epoch." in forecaster.notes_[0]
     assert len(forecaster.networks_) == 2  # those that measure the intervals
     stop_after = len(calls) + 1
     with pytest.raises(KeyboardInterrupt):
-        ur.Forecaster(2, training=QUICK).fit(pd.DataFrame(columns()))
+        ur.Forecaster(2, training=QUICK, model="gru").fit(pd.DataFrame(columns()))

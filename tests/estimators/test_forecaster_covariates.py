@@ -62,7 +62,8 @@ def test_nothing_observed_after_the_origin_is_read(fitted):
 
 def test_what_lacks_ahead_is_an_error(fitted):
     with pytest.raises(
-        DataError, match="known column 'price': expected a value for each of the 3 steps to forecast"
+        DataError,
+        match="known column 'kind': expected a value for each step to forecast in the data, got none for 2022-02-05",
     ):
         fitted.predict()
     rows = fitted.make_future_frame()

@@ -8,9 +8,11 @@ import torch
 import unrolled as ur
 from unrolled.data import read_table
 from unrolled.data.ahead import known_ahead
+from unrolled.estimators import ensemble
 from unrolled.estimators import forecaster as room
 from unrolled.estimators.baselines import Linear, seasonal_naive
-from unrolled.estimators.intervals import conformal_widths
+from unrolled.estimators.intervals import Conformal
+from unrolled.estimators.plan import input_steps
 
 QUICK = ur.Training("mae", "adamw", 3e-3, "one-cycle", epochs=2, batch_size=64, restore_best=False)
 ROWS, HORIZON, HELD_BACK = 400, 6, 60
@@ -30,32 +32,32 @@ def table():
 
 @pytest.fixture(scope="module")
 def fitted(table):
-    return ur.Forecaster(HORIZON, members=2, training=QUICK).fit(table)
+    return ur.Forecaster(HORIZON, members=2, training=QUICK, model="gru").fit(table)
 
 
 def test_the_scaler_knows_the_observed_training_rows_alone(fitted):
     known = WAVE[: ROWS - HELD_BACK]
-    assert fitted.features_.scaler.mean[0] == pytest.approx(np.nanmean(known), abs=1e-12)
-    assert fitted.features_.scaler.scale[0] == pytest.approx(np.nanstd(known), abs=1e-12)
+    assert fitted.features_.scaler.mean[0, 0] == pytest.approx(np.nanmean(known), abs=1e-12)
+    assert fitted.features_.scaler.scale[0, 0] == pytest.approx(np.nanstd(known), abs=1e-12)
 
 
 def test_training_and_held_back_windows_part_at_one_row(table, monkeypatch):
     given = []
-    original = room.fit
+    original = ensemble.fit
 
     def fit(network, train, valid, training, **options):
         given.append((train, valid, training))
         return original(network, train, valid, QUICK, **options)
 
-    monkeypatch.setattr(room, "fit", fit)
-    forecaster = ur.Forecaster(HORIZON, members=3, seed=3).fit(table)
+    monkeypatch.setattr(ensemble, "fit", fit)
+    forecaster = ur.Forecaster(HORIZON, members=3, seed=3, model="gru").fit(table)
     (train, valid, first), (all_of_them, nothing, second) = given
     observed = ~np.isnan(WAVE)
     whole = np.arange(forecaster.window_ - 1, ROWS - HELD_BACK - HORIZON)
     assert train.origins.tolist() == whole[observed[whole]].tolist()
     later = np.arange(ROWS - HELD_BACK - 1, ROWS - HORIZON)
     assert valid.origins.tolist() == later[observed[later]].tolist()
-    assert train.targets.shape == (len(train), HORIZON)
+    assert train.targets.shape == (len(train), HORIZON, 1)
     assert (first.members, first.seed, second.members, second.seed) == (2, 3, 3, 3)
     assert first.restore_best is second.restore_best is False
     assert nothing is None
@@ -82,36 +84,40 @@ def test_a_season_before_the_window_is_read_where_there_are_rows_for_it(fitted):
     ],
 )
 def test_how_many_steps_are_read(horizon, season, most, steps):
-    assert room._input_steps(horizon, season, most) == steps
+    assert input_steps(horizon, season, most) == steps
 
 
 def test_intervals_are_measured_on_the_rows_held_back(fitted, table, monkeypatch):
     monkeypatch.setattr(room, "FIRST_MEMBERS", 3)
-    original = ur.Forecaster._train
+    first, original = [], room.train
 
-    def train_first(self, train, valid, *others):  # and not again with all rows
-        if valid is not None:
-            original(self, train, valid, *others)
+    def train(*given, **options):  # and not again with all rows
+        return first[0] if first else first.append(original(*given, **options)) or first[0]
 
-    monkeypatch.setattr(ur.Forecaster, "_train", train_first)
-    first = ur.Forecaster(HORIZON, members=2, training=QUICK).fit(table)
-    assert np.array_equal(first.widths_, fitted.widths_)
-    rows = first.backtest(table, first_origin=table.times[ROWS - HELD_BACK - 1]).frame
+    monkeypatch.setattr(room, "train", train)
+    forecaster = ur.Forecaster(HORIZON, members=2, training=QUICK, model="gru").fit(table)
+    assert np.array_equal(forecaster.intervals_[0].lower, fitted.intervals_[0].lower)
+    rows = forecaster.backtest(table, first_origin=table.times[ROWS - HELD_BACK - 1]).frame
     errors = (rows["actual"] - rows["mean"]).to_numpy().reshape(-1, HORIZON)
-    expected = conformal_widths(np.nan_to_num(errors), ~np.isnan(errors), (80, 95))
-    np.testing.assert_allclose(fitted.widths_, expected, rtol=1e-5)
+    origins = np.searchsorted(table.times, rows["origin"].to_numpy()[::HORIZON].astype("datetime64[us]"))
+    scale = fitted.features_.scaler.scale[0, 0]
+    expected = Conformal.fit(np.nan_to_num(errors) / scale, ~np.isnan(errors), (80, 95), origins=origins)
+    for name in ("centre", "lower", "upper", "factors"):
+        np.testing.assert_allclose(
+            getattr(fitted.intervals_[0], name), getattr(expected, name), rtol=1e-5, atol=1e-6
+        )
 
 
 def test_the_forecast_is_the_mean_of_all_members(fitted):
     tail, features = fitted.tail_, fitted.features_
     following = known_ahead(tail, HORIZON)
-    known = np.concatenate([features.known(tail), features.known(following)])
+    known = np.concatenate([features.known_ahead(tail), features.known_ahead(following)])
     scaled = features.scaler.transform(tail.values).astype(np.float32)
     past = torch.from_numpy(np.concatenate([scaled, known[1 : 1 + len(tail)]], axis=1)[None])
     future = torch.from_numpy(known[None, -HORIZON:])
     with torch.no_grad():
         members = [
-            features.scaler.inverse(network(past, future=future).double().numpy()[..., None])[0, :, 0]
+            features.scaler.inverse(network(past, future=future).double().numpy())[0, :, 0]
             for network in fitted.networks_
         ]
     assert len(members) == 2
@@ -137,7 +143,7 @@ def test_baselines_see_the_same_windows_and_the_same_errors_count(fitted, table)
     assert scores["naive"]["mae"] == pytest.approx(mae(past[:, -1:]), rel=1e-5)
     assert scores["seasonal_naive"]["mae"] == pytest.approx(mae(seasonal_naive(past, HORIZON, 12)), rel=1e-5)
     scaled = fitted.features_.scaler.transform(past[..., None])[..., 0]
-    line = Linear(fitted.linear_.weight, fitted.linear_.bias)
+    line = Linear(fitted.linear_[0].weight, fitted.linear_[0].bias)
     assert scores["linear"]["mae"] == pytest.approx(
         mae(fitted.features_.scaler.inverse(line.predict(scaled)[..., None])[..., 0]), rel=1e-4
     )
@@ -153,13 +159,13 @@ def test_enough_newer_rows_need_not_join_the_older_ones(fitted):
 def test_nothing_after_the_first_held_out_target_changes_what_went_before(fitted):
     spiked = WAVE.copy()
     spiked[ROWS - HELD_BACK :] = np.where(np.isnan(spiked[ROWS - HELD_BACK :]), np.nan, 1e4)
-    other = ur.Forecaster(HORIZON, members=2, training=QUICK).fit(frame(spiked))
+    other = ur.Forecaster(HORIZON, members=2, training=QUICK, model="gru").fit(frame(spiked))
     assert (other.season_, other.input_steps_, other.lag_) == (
         fitted.season_,
         fitted.input_steps_,
         fitted.lag_,
     )
-    kept = ur.Forecaster(HORIZON, members=2, training=QUICK).fit(frame(WAVE[: ROWS - HELD_BACK]))
+    kept = ur.Forecaster(HORIZON, members=2, training=QUICK, model="gru").fit(frame(WAVE[: ROWS - HELD_BACK]))
     again = kept.backtest(frame(spiked), first_origin=kept.tail_.times[-1], last_origin=kept.tail_.times[-1])
     before = kept.predict()
     assert again.frame["mean"].tolist() == before["mean"].tolist()

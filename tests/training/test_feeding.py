@@ -10,6 +10,7 @@ from torch import nn
 
 import unrolled as ur
 from unrolled.data import Windows, timeseries_dataset_from_array
+from unrolled.data.scaling import Scaler
 from unrolled.data.windows import Batch, Samples
 
 
@@ -104,7 +105,9 @@ def test_classes_are_learned(loss):
 def test_metrics_come_in_the_datas_units():
     values = np.random.default_rng(5).normal(size=(80, 1)).astype(np.float32)
     observed = np.random.default_rng(6).random(80) > 0.2
-    windows = Windows(values, observed, np.arange(9, 78), 10, 2, unit=50.0)
+    windows = Windows(
+        values, observed, np.arange(9, 78), 10, 2, scaler=Scaler(np.zeros((1, 1)), np.full((1, 1), 50.0))
+    )
     network = lambda: nn.Sequential(ur.nn.GRU(1, 3), ur.nn.Dense(3, 2))  # noqa: E731
     run = fit(windows, windows, network, metrics=["mae", "mse"], epochs=1, members=2)
     for m, row in enumerate(run.history):

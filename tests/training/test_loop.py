@@ -85,6 +85,14 @@ def test_a_loss_that_is_no_number_stops_with_its_place():
         ur.fit(Line, spoiled)
 
 
+@pytest.fixture
+def heard():
+    """Let interrupts be heard, which a shell takes from what it starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def press_at(monkeypatch, *moments):
     """Press Ctrl-C at the beginning of these steps, each (epoch, step)."""
     original = course.Course._one_step
@@ -97,7 +105,7 @@ def press_at(monkeypatch, *moments):
     monkeypatch.setattr(course.Course, "_one_step", step)
 
 
-def test_an_interrupt_keeps_what_is_best(monkeypatch):
+def test_an_interrupt_keeps_what_is_best(monkeypatch, heard):
     training = ur.Training("mse", "sgd", 0.2, epochs=8, members=2, clip_norm=None, batch_size=8)
     whole = ur.fit(Line, windows(), windows(60), training, progress=False)
     press_at(monkeypatch, (6, 2))
@@ -112,7 +120,7 @@ def test_an_interrupt_keeps_what_is_best(monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_an_interrupt_in_the_first_epoch_gives_what_there_is(monkeypatch):
+def test_an_interrupt_in_the_first_epoch_gives_what_there_is(monkeypatch, heard):
     press_at(monkeypatch, (1, 2))
     torch.manual_seed(0)
     before = Line().line.weight.detach()
@@ -121,7 +129,7 @@ def test_an_interrupt_in_the_first_epoch_gives_what_there_is(monkeypatch):
     assert not torch.equal(run.members[0].line.weight, before)
 
 
-def test_a_second_interrupt_is_at_once(monkeypatch):
+def test_a_second_interrupt_is_at_once(monkeypatch, heard):
     press_at(monkeypatch, (2, 1), (2, 1))
     with pytest.raises(KeyboardInterrupt):
         ur.fit(Line, windows(), windows(), ur.Training(epochs=5), progress=False)

@@ -1,5 +1,6 @@
 """From files and frames to windows: tables checked once, scaled on their training part, cut by index."""
 
+from unrolled.data.ahead import future_frame, known_ahead
 from unrolled.data.datasets import load_co2, load_ridership
 from unrolled.data.frequency import Frequency, infer_frequency
 from unrolled.data.scaling import Scaler
@@ -13,7 +14,9 @@ __all__ = [
     "Scaler",
     "Table",
     "Windows",
+    "future_frame",
     "infer_frequency",
+    "known_ahead",
     "load_co2",
     "load_ridership",
     "make_windows",

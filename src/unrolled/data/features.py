@@ -1,14 +1,14 @@
 """What a network reads beside the target: covariates as numbers, and the calendar."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.data.frequency import DAY, WEEK, Frequency
-from unrolled.data.scaling import Scaler
+from unrolled.data.scaling import Power, Scaler
 from unrolled.data.table import Table
 
 __all__ = ["Features", "calendar_features"]
@@ -21,60 +21,156 @@ class Features:
     """Columns as numbers of about one in size, by what was found in the training part.
 
     Attributes:
-        scaler: of the table's numeric columns, the target first.
+        series: the names of the series of the training part.
+        scaler: of the targets and the observed columns, a row for each of `series`.
+        known: of the numeric columns that are known ahead, one row for all series.
         categories: of each known column of labels, those seen in training. A label beyond them is its own feature.
-        numeric: known columns that are numbers.
         names: of the features that the time alone gives (`calendar_features`).
+        static: of the numeric static columns, by name: mean and scale.
+        kinds: of each static column of labels, those seen in training.
+        power: of each target, what it goes through before it is scaled; None for nothing.
 
-    >>> Features(Scaler(np.zeros(1), np.ones(1)), {"day": ("U", "W")}).width
+    >>> one = Scaler(np.zeros((1, 1)), np.ones((1, 1)))
+    >>> Features(("",), one, Scaler(np.zeros(0), np.ones(0)), {"day": ("U", "W")}).width
     3
     """
 
+    series: tuple[str, ...]
     scaler: Scaler
+    known: Scaler
     categories: Mapping[str, tuple[str, ...]]
-    numeric: int = 0
     names: tuple[str, ...] = ()
+    static: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    power: Power | None = None
 
     @classmethod
-    def fit(cls, table: Table, calendar: bool = True) -> "Features":
-        """Look at the training part."""
-        scaler = Scaler.fit(table.values, table.observed)
+    def fit(cls, table: Table, calendar: bool = True, transform: str | None = None) -> "Features":
+        """Look at the training part.
+
+        Args:
+            table: the training part.
+            calendar: whether the time tells something.
+            transform: of the targets: None, "log" or "box-cox".
+
+        Raises:
+            DataError: a target that is to be transformed has values of 0 or below.
+        """
+        table = table.of(np.flatnonzero(np.diff(table.starts)))
+        power = None if transform is None else Power.fit(table, transform)
+        own = len(table.targets) + len(table.past)
+        changed = table.values if power is None else power.transform(table.values)
+        scaler = Scaler.fit(changed[:, :own], table.observed[:, :own], table.starts)
+        known = Scaler.fit(table.values[:, own:], table.observed[:, own:])
         categories = {
             name: tuple(str(label) for label in np.unique(column[column != ""].astype(str)))
             for name, column in table.labels.items()
         }
         names: tuple[str, ...] = ()
-        if calendar and np.issubdtype(table.times.dtype, np.datetime64):
-            days = (table.times[-1] - table.times[0]) / np.timedelta64(1, "D") if len(table) else 0.0
+        if calendar and np.issubdtype(table.times.dtype, np.datetime64) and len(table):
+            days = (table.times.max() - table.times.min()) / np.timedelta64(1, "D")
             names = tuple(calendar_features(table.times[:1], table.frequency, days))
-        return cls(scaler, categories, len(table.known) - len(categories), names)
+        static: dict[str, tuple[float, float]] = {}
+        kinds: dict[str, tuple[str, ...]] = {}
+        for name, values in table.static.items():
+            if values.dtype.kind == "f":
+                one = Scaler.fit(values[:, None])
+                static[name] = (float(one.mean[0]), float(one.scale[0]))
+            else:
+                kinds[name] = tuple(str(kind) for kind in np.unique(values.astype(str)))
+        return cls(table.names, scaler, known, categories, names, static, kinds, power)
 
     @property
     def width(self) -> int:
         """Features of each step that are known ahead."""
-        return self.numeric + sum(len(labels) + 1 for labels in self.categories.values()) + len(self.names)
+        labels = sum(len(labels) + 1 for labels in self.categories.values())
+        return self.known.mean.shape[-1] + labels + len(self.names)
 
-    def known(self, table: Table) -> NDArray[np.float32]:
+    @property
+    def static_width(self) -> int:
+        """Features of each series that do not change."""
+        return len(self.static) + sum(len(kinds) + 1 for kinds in self.kinds.values())
+
+    def of(self, table: Table, seen: NDArray[np.int64] | None = None) -> Scaler:
+        """Return the scaler of a table's series: as in training, and of others by their own rows.
+
+        Args:
+            table: of any series.
+            seen: (series,), how many of a new series' first rows to look at; by default all.
+        """
+        import pandas as pd
+
+        found = pd.Index(self.series).get_indexer(pd.Index(table.names))
+        new = np.flatnonzero(found < 0)
+        if len(self.series) == len(table.names) == 1 and not table.series:
+            return self.scaler
+        mean, scale = self.scaler.mean[found], self.scaler.scale[found]
+        if len(new):
+            strangers = table.of(new)
+            if seen is not None:
+                strangers = strangers.until(strangers.starts[:-1] + np.maximum(seen[new], 1))
+            own = mean.shape[1]
+            values = strangers.values if self.power is None else self.power.transform(strangers.values)
+            fitted = Scaler.fit(values[:, :own], strangers.observed[:, :own], strangers.starts)
+            mean[new], scale[new] = fitted.mean, fitted.scale
+        return Scaler(mean, scale)
+
+    def known_ahead(self, table: Table) -> NDArray[np.float32]:
         """Return what is known ahead of each row, (rows, width), from a table or what `known_ahead` returned."""
         parts = []
-        if self.numeric:
-            scale = slice(len(self.scaler.mean) - self.numeric, None)
-            values = table.values[:, -self.numeric :]
-            parts.append((values - self.scaler.mean[scale]) / self.scaler.scale[scale])
+        numeric = self.known.mean.shape[-1]
+        if numeric:
+            parts.append(self.known.transform(table.values[:, -numeric:]))
         for name, labels in self.categories.items():
             hot = table.labels[name][:, None] == np.asarray(labels, object)
             parts.append(np.concatenate([hot, ~hot.any(axis=1, keepdims=True)], axis=1).astype(np.float64))
         if self.names:
-            found = calendar_features(table.times, table.frequency, np.inf)
+            found = calendar_features(_wall_clock(table), table.frequency, np.inf)
             parts.append(np.stack([found[name] for name in self.names], axis=1))
         if not parts:
             return np.zeros((len(table), 0), np.float32)
         return np.concatenate(parts, axis=1).astype(np.float32)
 
-    def past(self, table: Table) -> NDArray[np.float32]:
-        """Return the target and the observed columns, scaled, (rows, 1 + observed)."""
-        wide = 1 + len(table.past)
-        return np.ascontiguousarray(self.scaler.transform(table.values)[:, :wide], dtype=np.float32)
+    def past(self, table: Table, scaler: Scaler) -> NDArray[np.float32]:
+        """Return the targets and the observed columns, scaled, (rows, targets + observed)."""
+        values = table.values if self.power is None else self.power.transform(table.values)
+        mean, scale = scaler.mean, scaler.scale
+        if len(mean) > 1:
+            mean, scale = mean[table.owner], scale[table.owner]
+        return np.ascontiguousarray((values[:, : mean.shape[1]] - mean) / scale, dtype=np.float32)
+
+    def statics(self, table: Table) -> NDArray[np.float32] | None:
+        """Return what does not change, (series, features); None where nothing is told."""
+        parts = [
+            ((table.static[name] - mean) / scale)[:, None] for name, (mean, scale) in self.static.items()
+        ]
+        for name, kinds in self.kinds.items():
+            hot = table.static[name].astype(str)[:, None] == np.asarray(kinds)
+            parts.append(np.concatenate([hot, ~hot.any(axis=1, keepdims=True)], axis=1).astype(np.float64))
+        return np.concatenate(parts, axis=1).astype(np.float32) if parts else None
+
+    def unseen(self, table: Table) -> list[str]:
+        """Return a sentence for each column with labels that training did not see."""
+        columns = [(name, table.labels[name], labels) for name, labels in self.categories.items()]
+        columns += [
+            (n, table.static[n].astype(str), kinds) for n, kinds in self.kinds.items() if n in table.static
+        ]
+        found = []
+        for name, column, labels in columns:
+            strange = sorted({str(label) for label in np.unique(column.astype(str))} - {*labels, ""})
+            if strange:
+                more = ", …" if len(strange) > 3 else ""
+                found.append(
+                    f"Column {name!r} has labels that training did not see: {', '.join(strange[:3])}{more}."
+                )
+        return found
+
+
+def _wall_clock(table: Table) -> NDArray[Any]:
+    """Return the times as people read them there: days and hours go by the zone, not by UTC."""
+    if not table.zone:
+        return table.times
+    return np.asarray(table.local(table.times).tz_localize(None).to_numpy(), "datetime64[us]")
 
 
 def calendar_features(times: NDArray[Any], frequency: Frequency, days: float) -> dict[str, NDArray[Any]]:

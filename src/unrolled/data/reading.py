@@ -3,20 +3,21 @@
 import csv
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.data.frequency import usual
 from unrolled.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Columns", "codes_of", "labels_of", "numbers", "read_columns", "times"]
+__all__ = ["Columns", "categories", "is_numeric", "numbers", "read_columns", "times"]
 
 DATES = (
     "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%Y", "%d.%m.%y", "%m-%d-%Y", "%d-%m-%Y", "%Y/%m/%d",
@@ -27,7 +28,8 @@ THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 POINTS_AND_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?")
 
-OFFSET = r"\d:?\d\d(Z|[+-]\d\d:?\d\d)$"
+OFFSET = r"(?<=\d)(Z|[+-]\d\d:?\d\d)$"  # of a clock from UTC, at the end of an ISO time
+DAILY = 20 * 3_600_000_000  # microseconds: no day is shorter, not even where clocks change
 
 
 @dataclass(frozen=True)
@@ -193,29 +195,6 @@ def numbers(columns: Columns, name: str, notes: list[str]) -> NDArray[np.float64
     return values
 
 
-def codes_of(
-    columns: Columns, names: Sequence[str]
-) -> tuple[list[NDArray[np.float64]], dict[str, NDArray[Any]]]:
-    """Return each column of labels as numbers, NaN where a cell is empty, and the labels that they stand for."""
-    import pandas as pd
-
-    found: list[NDArray[np.float64]] = []
-    categories: dict[str, NDArray[Any]] = {}
-    for name in names:
-        codes, labels = pd.factorize(columns.frame[name].astype("string").str.strip(), sort=True)
-        found.append(np.where(codes < 0, np.nan, codes).astype(np.float64))
-        categories[name] = np.append(np.asarray(labels, object), "")
-    return found, categories
-
-
-def labels_of(codes: NDArray[np.float64], categories: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return what the columns of `codes` (rows, columns) stand for: "" for NaN."""
-    return {
-        name: labels[np.where(np.isnan(column), -1, column).astype(np.int64)]
-        for column, (name, labels) in zip(codes.T, categories.items(), strict=True)
-    }
-
-
 def _plain_numbers(text: "pd.Series[str]", name: str, separator: str, notes: list[str]) -> "pd.Series[str]":
     """Remove thousands' commas, or turn decimal commas into points, where a column has commas."""
     with_comma = text[text.str.contains(",", regex=False, na=False)]
@@ -236,15 +215,58 @@ def _plain_numbers(text: "pd.Series[str]", name: str, separator: str, notes: lis
     return text
 
 
-def times(columns: Columns, name: str, notes: list[str]) -> NDArray[Any]:
-    """Return column `name` as datetime64[us], or as int64 where it holds whole numbers.
+def is_numeric(columns: Columns, name: str) -> bool:
+    """Return whether column `name` holds numbers (finite or not), and is neither bool nor a pandas category."""
+    import pandas as pd
+
+    column = columns.frame[name]
+    if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(column):
+        return False
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return False
+    different = replace(columns, frame=column.drop_duplicates().to_frame())
+    try:
+        numbers(different, name, [])
+    except DataError as error:
+        return error.expected == "a finite number"
+    return True
+
+
+def categories(columns: Columns, name: str) -> NDArray[Any]:
+    """Return column `name` as text, object (rows,), "" for empty cells; whole numbers without a point."""
+    import pandas as pd
+
+    column = columns.frame[name]
+    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+        column = column.astype("Int64")
+    text = column.astype("string").str.strip()
+    return text.fillna("").to_numpy(dtype=object)
+
+
+def times(
+    columns: Columns,
+    name: str,
+    notes: list[str],
+    series: NDArray[np.int64] | None = None,
+    zone: str | None = None,
+) -> tuple[NDArray[Any], str]:
+    """Return column `name` as datetime64[us], or as int64 where it holds whole numbers; and its zone.
 
     ISO dates are tried first, then month/day/year, then the other usual forms; one form must fit
-    the whole column. Times with one offset keep their clock; with several they become UTC. What was
-    assumed is added to `notes`.
+    the whole column. Times with an offset keep their clock; the zone is "" then. Where clocks change,
+    times closer than a day are taken as UTC, and the zone is the one to show them in (of text:
+    "UTC"). What was assumed is added to `notes`.
+
+    Args:
+        columns: the table.
+        name: the column.
+        notes: is added to.
+        series: (rows,), the number of each row's series.
+        zone: as an earlier table has it: times become UTC for a zone, and keep their clock for "".
 
     Raises:
-        DataError: a cell is missing or no time; the message names the first such cell.
+        DataError: a cell is missing or no time; the message names the first such cell. Or the
+            times have no zone, and must have one.
     """
     import pandas as pd
 
@@ -254,32 +276,29 @@ def times(columns: Columns, name: str, notes: list[str]) -> NDArray[Any]:
         row = int(columns.frame.index[int(np.argmax(missing))])
         raise DataError(columns.where(row, name), "a time", "an empty cell", "Fill it in, or remove the row.")
     if pd.api.types.is_datetime64_any_dtype(column):
-        return _clock(column, name, notes)
+        return _clock(_Clock.of(column), name, notes, series, zone)
     if pd.api.types.is_numeric_dtype(column):
         found = numbers(columns, name, notes)
         if (found == np.round(found)).all():
-            return _whole_numbers(found.astype(np.int64), name, notes)
+            return _whole_numbers(found.astype(np.int64), name, notes), ""
         row = int(columns.frame.index[int(np.argmax(found != np.round(found)))])
         raise DataError(
             columns.where(row, name), "a time or a whole number", "a fraction", "Name another column."
         )
     text = column.astype("string").str.strip()
     if text.str.fullmatch(r"[+-]?\d{1,18}").all():
-        return _whole_numbers(text.astype("int64").to_numpy(), name, notes)
-    return _parse(columns, name, text, notes)
+        return _whole_numbers(text.astype("int64").to_numpy(), name, notes), ""
+    return _clock(_parse(columns, name, text, notes), name, notes, series, zone)
 
 
-def _parse(columns: Columns, name: str, text: "pd.Series[str]", notes: list[str]) -> NDArray[Any]:
+def _parse(columns: Columns, name: str, text: "pd.Series[str]", notes: list[str]) -> "_Clock":
     import pandas as pd
 
     if text.str.fullmatch(r"\d{4}-?Q[1-4]").all():
-        return (
-            pd.PeriodIndex(text.str.replace("-", ""), freq="Q")
-            .to_timestamp()
-            .to_numpy()
-            .astype("datetime64[us]")
-        )
-    several = text.str.extract(OFFSET)[0].nunique() > 1  # offsets from UTC, as where clocks change
+        quarters = pd.PeriodIndex(text.str.replace("-", ""), freq="Q").to_timestamp()
+        return _Clock.of(pd.Series(quarters))
+    offsets = text.drop_duplicates().str.extract(OFFSET)[0]  # from UTC; several where clocks change
+    several = offsets.nunique() > 1
     best, right = None, -1
     for form in ("ISO8601", *(date + clock for date in DATES for clock in CLOCKS)):
         if (
@@ -296,7 +315,10 @@ def _parse(columns: Columns, name: str, text: "pd.Series[str]", notes: list[str]
             if form.startswith(("%m/", "%d/")):
                 order = "month/day/year" if form.startswith("%m") else "day/month/year"
                 notes.append(f"Column {name!r}: read dates as {order} ({text.iloc[0]}).")
-            return _clock(found, name, notes)
+            if not several:
+                return _Clock.of(found)
+            local = pd.to_datetime(text.str.replace(OFFSET, "", regex=True), format=form)
+            return _Clock(_microseconds(local), _microseconds(found.dt.tz_convert(None)), "UTC")
     assert best is not None
     row = int(np.argmax(best.isna().to_numpy()))
     raise DataError(
@@ -307,14 +329,75 @@ def _parse(columns: Columns, name: str, text: "pd.Series[str]", notes: list[str]
     )
 
 
-def _clock(found: "pd.Series[Any]", name: str, notes: list[str]) -> NDArray[Any]:
-    if getattr(found.dt, "tz", None) is not None:
-        local = found.dt.tz_localize(None)
-        if local.is_unique or not found.is_unique:
-            return local.to_numpy().astype("datetime64[us]")
-        notes.append(f"Column {name!r}: the clock goes back, so the times were taken as UTC.")
-        found = found.dt.tz_convert(None)
-    return found.to_numpy().astype("datetime64[us]")
+@dataclass(frozen=True)
+class _Clock:
+    """Times as the clock on the wall shows them, and in UTC; without a zone both are the same."""
+
+    local: NDArray[Any]
+    utc: NDArray[Any]
+    zone: str = ""
+    changes: bool = False  # in the year after the times, if not within them
+
+    @classmethod
+    def of(cls, found: "pd.Series[Any]") -> "_Clock":
+        import pandas as pd
+
+        if getattr(found.dt, "tz", None) is None:
+            return cls(_microseconds(found), _microseconds(found))
+        utc = found.dt.tz_convert("UTC")
+        later = pd.Series(pd.date_range(utc.max(), periods=14, freq="30D").tz_convert(found.dt.tz))
+        offsets = later.dt.tz_localize(None) - later.dt.tz_convert(None)
+        zone = str(found.dt.tz)
+        try:
+            pd.Timestamp(0, tz=zone)
+        except (KeyError, ValueError, TypeError):  # a zone without a public name
+            zone = "UTC"
+        return cls(_microseconds(found.dt.tz_localize(None)), _microseconds(utc), zone, offsets.nunique() > 1)
+
+
+def _microseconds(found: "pd.Series[Any]") -> NDArray[Any]:
+    naive = found if getattr(found.dt, "tz", None) is None else found.dt.tz_convert(None)
+    return naive.to_numpy().astype("datetime64[us]")
+
+
+def _clock(
+    clock: _Clock, name: str, notes: list[str], series: NDArray[np.int64] | None, wanted: str | None
+) -> tuple[NDArray[Any], str]:
+    """Return the times and their zone: those of the wall, or UTC where clocks change within a day's rows."""
+    if not clock.zone:
+        if wanted:
+            raise DataError(
+                f"column {name!r}",
+                f"times with a zone or an offset, as before ({wanted})",
+                "times without",
+                "Write them as 2020-01-31T13:00+01:00, or give the column a time zone.",
+            )
+        return clock.local, ""
+    if wanted is not None:
+        return (clock.utc, wanted) if wanted else (clock.local, "")
+    if len(np.unique(clock.local - clock.utc)) == 1 and not clock.changes:
+        return clock.local, ""
+    owner = np.zeros(len(clock.utc), np.int64) if series is None else series
+    order = np.lexsort((clock.utc, owner))
+    steps = np.diff(clock.utc[order].astype(np.int64))[np.diff(owner[order]) == 0]
+    steps = steps[steps > 0]
+    if not len(steps):
+        return clock.local, ""
+    lengths, counts = np.unique(steps, return_counts=True)
+    step = int(lengths[np.argmax(counts)])
+    if step >= DAILY or _regular(clock.utc, owner, step) < 0.9 <= _regular(clock.local, owner, step):
+        return clock.local, ""
+    notes.append(
+        f"Column {name!r}: clocks change, so the times were taken as UTC (and shown in {clock.zone})."
+    )
+    return clock.utc, clock.zone
+
+
+def _regular(stamps: NDArray[Any], owner: NDArray[np.int64], step: int) -> float:
+    """Return the share of the times that stand at the usual point of a step."""
+    order = np.argsort(owner, kind="stable")
+    rest = stamps[order].astype(np.int64) % step
+    return float(np.mean(rest == usual(rest, owner[order])))
 
 
 def _whole_numbers(found: NDArray[np.int64], name: str, notes: list[str]) -> NDArray[Any]:

@@ -1,59 +1,52 @@
-"""The table that everything else works on: one row a time step, checked once."""
+"""The table that everything else works on: series by series, one row a time step, checked once."""
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from unrolled.data.frequency import Frequency, infer_frequency
-from unrolled.data.reading import Columns, codes_of, labels_of, numbers, read_columns, times
+from unrolled.data.calendar_rows import Rows, count, in_order, on_calendar, rows_between, with_values
+from unrolled.data.frequency import Frequency, infer_frequency, show_time
+from unrolled.data.gaps import carried, describe_gaps, ends_of, straight
+from unrolled.data.reading import read_columns, times
+from unrolled.data.roles import find_roles, series_numbers, static_values, values_of
 from unrolled.errors import DataError, OptionError
 
-__all__ = ["Table", "read_table"]
+__all__ = ["Table", "read_table", "show_time"]
 
 logger = logging.getLogger("unrolled")
-
-TIME_NAMES = (
-    "ds",
-    "time",
-    "date",
-    "datetime",
-    "timestamp",
-    "day",
-    "week",
-    "month",
-    "quarter",
-    "year",
-    "period",
-)
-
-DATE = (
-    r"\d[-/.]\d+[-/.]\d|^\d{4}-\d\d$|^\d{4}-?Q[1-4]$|[A-Za-z]{3}.*\d{4}"  # what a column of times looks like
-)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows in the order of time, one calendar step apart, without holes.
+    """Rows by series, in each in the order of time, one calendar step apart, without holes.
 
     Attributes:
         times: (rows,), datetime64[us], or int64 where the data has row numbers instead of times.
         values: (rows, columns), float64, finite, in the units of the data.
         observed: (rows, columns), bool, False where a gap was filled.
-        columns: the names of the columns of `values`: the target, then `past`, then the numeric `known` ones.
-        frequency: the calendar of the rows.
+        columns: the names of the columns of `values`: targets, then `past`, then the numeric ones of `known`.
+        frequency: the calendar of the rows, one for all series.
         time: the name of the time column, "" where there is none.
-        series: the name of the series, "" where the data has no such column.
         kind: "pandas" or "polars", what the caller works with.
         notes: what was done to the data, a sentence each.
-        past: the columns that are known up to the origin only.
-        known: the columns that are known ahead, numeric or not.
-        labels: of each known column that is not numeric, (rows,) str.
-        ahead: the rows after the last value of the target that have known columns, None where there are none.
+        series: the name of the column that names the series, "" where there is none.
+        names: of the series, in the order of their rows; ("",) where no column names them.
+        starts: (series + 1,), int64, the row where each series begins, and the number of rows.
+        targets: the names of the columns to forecast; by default all.
+        known: the names of the columns whose future is known, in the order asked for.
+        past: the names of the columns of which only the past is known.
+        labels: the columns of `known` that are no numbers, each (rows,), text, "" where missing.
+        blank: those of `labels` that are mostly empty, where "" says that there is nothing (no holiday).
+        static: what is known of each series, each (series,), float64 or text.
+        zone: the time zone to show the times in, which are UTC then; "" for times as they stand.
+        ahead: the rows after each series' last, as far as `known` is given for them: `values` has the
+            numeric known columns only, NaN where not given, and `observed` is False there. None
+            where `known` is empty.
     """
 
     times: NDArray[Any]
@@ -62,34 +55,116 @@ class Table:
     columns: tuple[str, ...]
     frequency: Frequency
     time: str = ""
-    series: str = ""
     kind: Literal["pandas", "polars"] = "pandas"
     notes: tuple[str, ...] = ()
-    past: tuple[str, ...] = ()
+    series: str = ""
+    names: tuple[str, ...] = ("",)
+    starts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    targets: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
-    labels: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    past: tuple[str, ...] = ()
+    labels: dict[str, NDArray[Any]] = field(default_factory=dict)
+    blank: tuple[str, ...] = ()
+    static: dict[str, NDArray[Any]] = field(default_factory=dict)
+    zone: str = ""
     ahead: "Table | None" = None
+
+    def __post_init__(self) -> None:
+        if not len(self.starts):
+            object.__setattr__(self, "starts", np.array([0, len(self.times)], np.int64))
+        if not (self.targets or self.known or self.past):
+            object.__setattr__(self, "targets", self.columns)
 
     def __len__(self) -> int:
         return len(self.times)
 
     def __getitem__(self, rows: slice) -> "Table":
-        """Return the table of some consecutive rows; a view."""
+        """Return the table of some consecutive rows of a single series; what `known` says of those after them stays."""
+        assert len(self.names) == 1, "a slice of several series is of(), until() or last()"
+        start, stop, step = rows.indices(len(self))
+        assert step == 1
+        return self._cut(np.array([start]), np.array([max(start, stop)]))
+
+    @property
+    def owner(self) -> NDArray[np.int64]:
+        """The number of each row's series, (rows,)."""
+        return np.repeat(np.arange(len(self.names)), np.diff(self.starts))
+
+    def of(self, numbers: ArrayLike) -> "Table":
+        """Return the table of some series, by their numbers, in that order.
+
+        >>> import pandas as pd
+        >>> frame = pd.DataFrame({"unique_id": list("aaabbb"), "ds": [1, 2, 3, 2, 3, 4], "y": [1.0, 2, 3, 7, 8, 9]})
+        >>> table = read_table(frame)
+        >>> table.of([1]).names, table.of([1]).column("y").tolist()
+        (('b',), [7.0, 8.0, 9.0])
+        """
+        picked = np.asarray(numbers, np.int64)
+        part = self._rows(rows_between(self.starts[picked], self.starts[picked + 1]))
         return dataclasses.replace(
-            self,
-            times=self.times[rows],
-            values=self.values[rows],
-            observed=self.observed[rows],
-            labels={name: column[rows] for name, column in self.labels.items()},
+            part,
+            names=tuple(self.names[number] for number in picked),
+            starts=_starts(np.diff(self.starts)[picked]),
+            static={name: values[picked] for name, values in self.static.items()},
+            ahead=None if self.ahead is None else self.ahead.of(picked),
         )
 
+    def until(self, last_rows: ArrayLike) -> "Table":
+        """Return the rows of each series up to a row of this table, that one excluded.
+
+        What `known` says of the rows cut off goes to `ahead`.
+
+        Args:
+            last_rows: (series,), row numbers between those where the series begins and ends.
+        """
+        return self._cut(self.starts[:-1], np.clip(last_rows, self.starts[:-1], self.starts[1:]))
+
+    def last(self, n: int) -> "Table":
+        """Return the last `n` rows of each series, or all of one that has fewer."""
+        return self._cut(np.maximum(self.starts[:-1], self.starts[1:] - n), self.starts[1:])
+
+    def local(self, times: NDArray[Any]) -> Any:
+        """Return times of this table as its user's frame shows them: with the time zone, where there is one.
+
+        Args:
+            times: (n,), in UTC where the table has a zone.
+
+        Returns:
+            A pandas DatetimeIndex in the zone; `times` itself where the table has none.
+        """
+        if not self.zone:
+            return times
+        import pandas as pd
+
+        return pd.DatetimeIndex(times).tz_localize("UTC").tz_convert(self.zone)
+
     def to_frame(self) -> Any:
-        """Return the rows as a frame: the times, the columns, and `observed`, False where a gap was filled."""
+        """Return the rows as a frame, with `observed`, False where a gap was filled.
+
+        The columns: the series (where a column names them), the times, `columns`, `labels`, `observed`.
+        """
+        columns: dict[str, Any] = {name: self.column(name) for name in self.columns} | self.labels
+        return self.frame_of(self.owner, self.times, columns | {"observed": self.observed.all(axis=1)})
+
+    def frame_of(self, owner: NDArray[np.int64], times: NDArray[Any], columns: dict[str, Any]) -> Any:
+        """Return a frame of this table's kind with its series' and its time column before other columns.
+
+        Args:
+            owner: (n,), the number of each row's series.
+            times: (n,).
+            columns: by name, each (n,).
+        """
         import narwhals as nw
 
-        columns = {self.time or "row": self.times, **{name: self.column(name) for name in self.columns}}
-        columns |= {name: column.tolist() for name, column in self.labels.items()}
-        return nw.from_dict(columns | {"observed": self.observed[:, 0]}, backend=self.kind).to_native()
+        named: dict[str, Any] = {}
+        if self.series:
+            named[self.series] = np.array(self.names, dtype=object)[owner]
+        named[self.time or "row"] = self.local(times)
+        data = {
+            name: values.tolist() if self.kind == "polars" and values.dtype == object else values
+            for name, values in (named | columns).items()
+        }
+        return nw.from_dict(data, backend=self.kind).to_native()
 
     def column(self, name: str) -> NDArray[np.float64]:
         """Return the values of one column, (rows,)."""
@@ -98,28 +173,143 @@ class Table:
     def followed_by(self, newer: "Table") -> "Table":
         """Return this table with the rows of `newer` put in the place of those at the same time, and after.
 
+        Series are matched by name, and new ones are added. A `newer` that does not name its series
+        goes on with the only one of this table.
+
         Raises:
-            DataError: rows lack between the two.
+            DataError: rows lack between the two, or only one of them has a time zone.
         """
-        keep = int(np.searchsorted(self.times, newer.times[0]))
-        if keep == len(self) and len(self):
-            follows = self.frequency.after(self.times[-1], 1)[0]
-            if newer.times[0] > follows and not self.frequency.slots:
-                raise DataError(
-                    "newer rows",
-                    f"rows from {show_time(follows)} on, where the known data end",
-                    f"rows from {show_time(newer.times[0])} on",
-                    "Give the rows between as well.",
-                )
+        if len(self.names) == len(newer.names) == 1 and not newer.series:
+            newer = newer._renamed(self.series, self.names)
+        if bool(self.zone) != bool(newer.zone):
+            got, wanted = (f"times {'with' if table.zone else 'without'} one" for table in (newer, self))
+            raise DataError("newer rows", f"{wanted}, a time zone", got, "Write all times in one way.")
+        names = tuple(dict.fromkeys([*self.names, *newer.names]))
+        number = {name: index for index, name in enumerate(names)}
+        mine, theirs = (np.array([number[name] for name in table.names]) for table in (self, newer))
+        first = np.full(len(names), np.iinfo(np.int64).max)
+        filled = np.diff(newer.starts) > 0
+        first[theirs[filled]] = newer.times[newer.starts[:-1][filled]].astype(np.int64)
+        keep = self.times.astype(np.int64) < first[mine[self.owner]]
+        self._check_follows(newer, theirs[filled], newer.starts[:-1][filled])
+        owner = np.concatenate([mine[self.owner][keep], theirs[newer.owner]])
+        order = np.argsort(owner, kind="stable")
+
+        def joined(old: NDArray[Any], new: NDArray[Any]) -> NDArray[Any]:
+            return np.concatenate([old[keep], new])[order]
+
+        ahead = None
+        if self.ahead is not None and newer.ahead is not None:
+            others = np.flatnonzero(~np.isin(mine, theirs))
+            both = newer.ahead._rows(np.arange(len(newer.ahead)))
+            both = self.ahead.of(others)._with_more_series(both) if len(others) else both
+            place = {name: index for index, name in enumerate(both.names)}
+            ahead = both.of([place[name] for name in names])
         return dataclasses.replace(
             newer,
-            times=np.concatenate([self.times[:keep], newer.times]),
-            values=np.concatenate([self.values[:keep], newer.values]),
-            observed=np.concatenate([self.observed[:keep], newer.observed]),
-            labels={
-                name: np.concatenate([self.labels[name][:keep], newer.labels[name]]) for name in self.labels
+            series=newer.series or self.series,
+            names=names,
+            starts=_starts(np.bincount(owner, minlength=len(names))),
+            times=joined(self.times, newer.times),
+            values=joined(self.values, newer.values),
+            observed=joined(self.observed, newer.observed),
+            labels={name: joined(self.labels[name], newer.labels[name]) for name in newer.labels},
+            blank=self.blank,
+            static={
+                name: _placed(len(names), (mine, self.static[name]), (theirs, values))
+                for name, values in newer.static.items()
             },
+            zone=self.zone,
+            ahead=ahead,
         )
+
+    def _check_follows(self, newer: "Table", series: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+        """Raise where rows lack before one of the first `rows` of `newer`; `series` are their numbers in this table."""
+        known = series < len(self.names)
+        series, rows = series[known], rows[known]
+        known = np.diff(self.starts)[series] > 0
+        series, rows = series[known], rows[known]
+        if self.frequency.slots or not len(series):
+            return
+        follows = self.frequency.after(self.times[self.starts[series + 1] - 1], 1)[:, 0]
+        late = np.flatnonzero(newer.times[rows] > follows)
+        if len(late):
+            one = int(late[0])
+            of_series = f" of series {self.names[series[one]]!r}" if len(self.names) > 1 else ""
+            raise DataError(
+                f"newer rows{of_series}",
+                f"rows from {show_time(follows[one])} on, where the known data end",
+                f"rows from {show_time(newer.times[rows[one]])} on",
+                "Give the rows between as well.",
+            )
+
+    def _renamed(self, series: str, names: tuple[str, ...]) -> "Table":
+        ahead = None if self.ahead is None else self.ahead._renamed(series, names)
+        return dataclasses.replace(self, series=series, names=names, ahead=ahead)
+
+    def _with_more_series(self, other: "Table") -> "Table":
+        """Return this table with the series of another one after its own."""
+        return dataclasses.replace(
+            self,
+            times=np.concatenate([self.times, other.times]),
+            values=np.concatenate([self.values, other.values]),
+            observed=np.concatenate([self.observed, other.observed]),
+            labels={name: np.concatenate([self.labels[name], other.labels[name]]) for name in self.labels},
+            names=self.names + other.names,
+            starts=np.concatenate([self.starts, self.starts[-1] + other.starts[1:]]),
+        )
+
+    def _rows(self, rows: Any) -> "Table":
+        """Return some rows, without regard to what series they are of."""
+        return dataclasses.replace(
+            self,
+            times=self.times[rows],
+            values=self.values[rows],
+            observed=self.observed[rows],
+            labels={name: values[rows] for name, values in self.labels.items()},
+        )
+
+    def _cut(self, first: NDArray[np.int64], stop: NDArray[np.int64]) -> "Table":
+        """Return the rows `first` to `stop` (excluded) of each series; their known future goes to `ahead`."""
+        one = len(self.names) == 1
+        part = self._rows(slice(first[0], stop[0]) if one else rows_between(first, stop))
+        ahead = self.ahead
+        if ahead is not None and (stop < self.starts[1:]).any():
+            cut = self._known_part(rows_between(stop, self.starts[1:]), self.starts[1:] - stop)
+            owner = np.concatenate([cut.owner, ahead.owner])
+            both = cut._with_more_series(ahead)._rows(np.argsort(owner, kind="stable"))
+            starts = _starts(np.bincount(owner, minlength=len(self.names)))
+            ahead = dataclasses.replace(both, names=self.names, starts=starts)
+        return dataclasses.replace(part, starts=_starts(stop - first), ahead=ahead)
+
+    def _known_part(self, rows: NDArray[np.int64], lengths: NDArray[np.int64]) -> "Table":
+        """Return what the known columns say in some rows, as `ahead` holds it."""
+        numeric = [number for number, name in enumerate(self.columns) if name in self.known]
+        observed = self.observed[rows][:, numeric]
+        return dataclasses.replace(
+            self._rows(rows),
+            values=np.where(observed, self.values[rows][:, numeric], np.nan),
+            observed=observed,
+            columns=tuple(self.columns[number] for number in numeric),
+            notes=(),
+            starts=_starts(lengths),
+            targets=(),
+            past=(),
+            static={},
+            ahead=None,
+        )
+
+
+def _starts(lengths: NDArray[Any]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _placed(length: int, *parts: tuple[NDArray[np.int64], NDArray[Any]]) -> NDArray[Any]:
+    """Return (length,) with each part's values at its places; later parts win."""
+    whole = np.empty(length, parts[0][1].dtype)
+    for places, values in parts:
+        whole[places] = values
+    return whole
 
 
 def read_table(
@@ -128,32 +318,36 @@ def read_table(
     target: str | Sequence[str] | None = None,
     time: str | None = None,
     series: str | None = None,
-    known: Sequence[str] = (),
-    observed: Sequence[str] = (),
+    known: str | Iterable[str] = (),
+    observed: str | Iterable[str] = (),
+    static: str | Iterable[str] = (),
     gaps: str = "fill",
     frequency: Frequency | None = None,
+    zone: str | None = None,
 ) -> Table:
     """Read and check the table that a forecast starts from.
 
-    Rows are sorted by time, and rows that say the same twice are removed. Missing rows and empty
-    cells are gaps: they are filled by straight lines between their neighbours and marked in
-    `observed`. Empty cells at either end are cut off. Each of these is logged and noted.
+    Rows are sorted by series and time, and rows that say the same twice are removed. Missing rows and
+    empty cells are gaps, marked in `observed`: those of targets are filled by straight lines between
+    their neighbours, those of other columns by the last value. Rows at either end without a target are
+    cut off, but what is known of those after the last goes to `ahead`. Each of these is logged and noted.
 
     Args:
         source: a path to a CSV or Parquet file, a pandas DataFrame or Series, a polars DataFrame.
-        target: the numeric column or columns to keep. By default "y", or the only numeric column.
+        target: the numeric column or columns to forecast. By default "y", or the only numeric column.
         time: the column of times. By default "ds", "date" and such names, or the first column that
             holds dates; a table without one is taken in its order.
-        series: the column that names the series. By default "unique_id" where there is one.
-        known: columns whose values are known ahead, as prices or holidays are: numbers, or labels. Where
-            rows after the target's last value have them, they are kept for a forecast (`Table.ahead`).
-        observed: numeric columns that are known up to the origin only. Their gaps, and those of `known`, repeat
-            the value before: a straight line would tell what comes.
+        series: the column that names the series. By default "unique_id" where there is one and no target is named.
+        known: columns whose future is known, numeric or categorical (text, bool, a pandas category).
+        observed: numeric columns of which only the past is known.
+        static: columns that say one thing of each series, numeric or categorical.
         gaps: "fill", or "refuse" to raise an error instead.
         frequency: the calendar, where it is known already.
+        zone: the zone of an earlier table, "" for none, to have the times in the same way.
 
     Raises:
-        DataError: a column is missing or not numeric, times are irregular, or one time has two values.
+        DataError: a column is missing, not numeric or in two roles, times are irregular, one time of
+            a series has two values, or a static column changes.
         OptionError: `gaps` is neither "fill" nor "refuse".
 
     >>> import pandas as pd
@@ -165,266 +359,114 @@ def read_table(
     if gaps not in ("fill", "refuse"):
         raise OptionError("gaps", "'fill' or 'refuse'", repr(gaps))
     columns = read_columns(source)
-    wanted = [target] if isinstance(target, str) else list(target or ())
-    beside = [*observed, *known]
-    columns.check([*wanted, *(name for name in (time, series) if name), *beside])
-    series_name = series or ("unique_id" if "unique_id" in columns.frame.columns and not wanted else None)
-    label = _only_series(columns, series_name)
-    time_name = time or find_time(columns, exclude=[*wanted, series_name])
-    names = wanted or [_find_target(columns, exclude=[time_name, series_name, *beside])]
-    _check_roles(columns, [*names, *(name for name in (time_name, series_name) if name), *beside])
+    roles = find_roles(columns, target, time, series, known, observed, static)
     notes: list[str] = []
-    labelled = [name for name in known if not _is_numeric(columns, name)]
-    numeric = [*observed, *(name for name in known if name not in labelled)]
-    codes, categories = codes_of(columns, labelled)
-    values = np.stack([numbers(columns, name, notes) for name in (*names, *numeric)] + codes, axis=1)
-    for name, column in zip((*names, *numeric, *labelled), values.T, strict=True):
-        if np.isnan(column).all():
-            raise DataError(f"column {name!r}", "numbers", "empty cells only", "Name another column.")
-    stamps = times(columns, time_name, notes) if time_name else np.arange(len(values))
-    stamps, values = _in_order(stamps, values, columns, time_name or "row", notes)
-    calendar = frequency or infer_frequency(stamps, f"column {time_name!r}" if time_name else columns.source)
-    stamps, values = _on_calendar(stamps, values, calendar, notes)
-    last = _last_row(values[:, : len(names)])
-    after, told = stamps[last:], values[last:, len(names) :]
-    has_ahead = bool(known) and not np.isnan(told[:, len(observed) :]).all()
-    if has_ahead:
-        stamps, values = stamps[:last], values[:last]
-    stamps, values, present = _without_gaps(stamps, values, names, gaps, notes)
+    owner, names = series_numbers(columns, roles.series)
+    values, numeric, found, blank = values_of(columns, roles, notes)
+    if roles.time:
+        stamps, zone = times(columns, roles.time, notes, owner, zone)
+    else:
+        stamps, zone = _row_numbers(owner), ""
+    fixed = {name: static_values(columns, name, owner, names, notes) for name in roles.static}
+    where = f"{columns.source}, column {roles.time or 'row'!r}"
+    rows = in_order(Rows(owner, stamps, values, names), where, roles.time or "row", [*found.values()], notes)
+    rows, kept = with_values(rows, numeric, len(roles.targets), notes)
+    where = f"column {roles.time!r}" if roles.time else columns.source
+    calendar = frequency or infer_frequency(rows.times, where, rows.series, rows.names)
+    rows = on_calendar(rows, calendar, notes)
+    whole = Table(
+        rows.times, rows.values, ~np.isnan(rows.values), (*numeric, *found), calendar, roles.time, columns.kind,
+        series=roles.series, names=rows.names, starts=rows.starts, targets=roles.targets, known=roles.known,
+        past=roles.observed, blank=blank,
+        static={name: values[kept] for name, values in fixed.items()}, zone=zone,
+    )  # fmt: skip
+    table = _without_gaps(whole, found, gaps, notes)
     for note in notes:
         logger.warning("%s", note)
-    wide = len(names) + len(numeric)
-    table = Table(
-        stamps, values[:, :wide], present[:, :wide], (*names, *numeric), calendar, time_name or "", label, columns.kind,
-        tuple(notes), tuple(observed), tuple(known), labels_of(values[:, wide:], categories),
-    )  # fmt: skip
-    if not has_ahead:
-        return table
-    skip, wide = len(observed), len(numeric)
-    ahead = dataclasses.replace(
-        table, times=after, values=told[:, skip:wide], observed=~np.isnan(told[:, skip:wide]),
-        columns=tuple(numeric[skip:]), past=(), notes=(), labels=labels_of(told[:, wide:], categories),
-    )  # fmt: skip
-    return dataclasses.replace(table, ahead=ahead)
+    return dataclasses.replace(table, notes=tuple(notes))
 
 
-def _check_roles(columns: Columns, names: Sequence[str]) -> None:
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(
-            columns.source,
-            "each column in one role",
-            f"{twice!r} in two",
-            "A target is observed anyway; a column is either observed or known ahead.",
-        )
+def _row_numbers(owner: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the number of each row within its series."""
+    order = np.argsort(owner, kind="stable")
+    lengths = np.bincount(owner)
+    position = np.empty(len(owner), np.int64)
+    position[order] = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return position
 
 
-def _last_row(targets: NDArray[np.float64]) -> int:
-    """The row after the last one in which every target has a value."""
-    whole = np.flatnonzero(~np.isnan(targets).any(axis=1))
-    return int(whole[-1]) + 1 if len(whole) else len(targets)
+def _without_gaps(table: Table, found: dict[str, NDArray[Any]], gaps: str, notes: list[str]) -> Table:
+    """Cut off the ends, take the known future from them, and fill what is missing inside.
 
-
-def show_time(time: Any) -> str:
-    """Return a time as people write it: the day, and the clock where it is not midnight.
-
-    >>> show_time(np.datetime64("2020-01-31T00:00")), show_time(np.datetime64("2020-01-31T13:30")), show_time(7)
-    ('2020-01-31', '2020-01-31 13:30', '7')
+    Args:
+        table: with NaN for gaps, and the labels as numbers in the last columns.
+        found: the categories of these columns.
+        gaps: "fill" or "refuse".
+        notes: is added to.
     """
-    if not isinstance(time, np.datetime64):
-        return str(time)
-    text = str(time.astype("datetime64[us]")).replace("T", " ").removesuffix(".000000").removesuffix(":00")
-    return text.removesuffix(" 00:00")
-
-
-def _only_series(columns: Columns, name: str | None) -> str:
-    if name is None:
-        return ""
-    found = columns.frame[name].astype("string").unique()
-    if len(found) > 1:
-        listed = ", ".join(str(value) for value in found[:3]) + (", …" if len(found) > 3 else "")
-        raise DataError(
-            f"{columns.source}, column {name!r}",
-            "one series",
-            f"{len(found):,} ({listed})",
-            "Select the rows of one series first; many series at once are not supported yet.",
-        )
-    return str(found[0])
-
-
-def find_time(columns: Columns, exclude: Sequence[str | None]) -> str | None:
-    import pandas as pd
-
-    names = [name for name in columns.frame.columns if name not in exclude]
-    by_name = sorted((TIME_NAMES.index(name.lower()), name) for name in names if name.lower() in TIME_NAMES)
-    if by_name:
-        return str(by_name[0][1])
-    typed = [name for name in names if pd.api.types.is_datetime64_any_dtype(columns.frame[name])]
-    worded = [name for name in names if name.lower().endswith(("date", "time", "_at", "_day", "_month"))]
-    for name in (*typed, *worded, *names):
-        column = columns.frame[name]
-        if name in typed:
-            return str(name)
-        if not pd.api.types.is_numeric_dtype(column) and column.astype("string").str.contains(DATE).all():
-            return str(name)
-    return None
-
-
-def _find_target(columns: Columns, exclude: Sequence[str | None]) -> str:
-    names = [str(name) for name in columns.frame.columns if name not in exclude]
-    if "y" in names:
-        return "y"
-    numeric = [name for name in names if _is_numeric(columns, name)]
-    if len(numeric) == 1:
-        return numeric[0]
-    listed = ", ".join(map(repr, numeric[:12])) if numeric else "no numeric column"
-    raise DataError(columns.source, "one column to forecast", listed, "Name it with target= (--target).")
-
-
-def _is_numeric(columns: Columns, name: str) -> bool:
-    try:
-        return not np.isnan(numbers(columns, name, [])).all()
-    except DataError:
-        return False
-
-
-def _in_order(
-    stamps: NDArray[Any], values: NDArray[np.float64], columns: Columns, time: str, notes: list[str]
-) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Sort by time and remove rows that repeat another."""
-    order = np.argsort(stamps, kind="stable")
-    if (np.diff(stamps) < stamps[:1] - stamps[:1]).any():
-        notes.append(f"The rows were not in the order of time ({time!r}): sorted.")
-    stamps, values = stamps[order], values[order]
-    again = np.flatnonzero(np.append(False, stamps[1:] == stamps[:-1]))
-    if not len(again):
-        return stamps, values
-    same = np.all(
-        (values[again] == values[again - 1]) | (np.isnan(values[again]) & np.isnan(values[again - 1])), axis=1
-    )
-    if not same.all():
-        at = int(again[np.argmin(same)])
-        raise DataError(
-            f"{columns.source}, column {time!r}",
-            "one row for each time",
-            f"{show_time(stamps[at])} with different values ({_pair(values[at - 1], values[at])})",
-            "Aggregate the rows first; for several series, name their column with series= (--series).",
-        )
-    runs = np.split(stamps[again], np.flatnonzero(np.diff(again) > 40) + 1)
-    spans = ", ".join(f"{show_time(run[0])} to {show_time(run[-1])}" for run in runs[:4])
-    more = f" and {len(runs) - 4:,} more places" if len(runs) > 4 else ""
-    notes.append(f"Removed {count_of(len(again), 'exact duplicate row')} ({spans}{more}).")
-    keep = np.ones(len(stamps), bool)
-    keep[again] = False
-    return stamps[keep], values[keep]
-
-
-def _pair(left: NDArray[np.float64], right: NDArray[np.float64]) -> str:
-    at = int(np.argmax(~(left == right)))
-    return f"{left[at]:g} and {right[at]:g}"
-
-
-def _on_calendar(
-    stamps: NDArray[Any], values: NDArray[np.float64], calendar: Frequency, notes: list[str]
-) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Put every row on its step of the calendar; missing steps become rows of NaN.
-
-    A calendar that leaves out parts of the week closes on holidays too: up to a week without rows is
-    taken for that, and nothing is put there; nor are rows outside the calendar (an extra session) moved.
-    """
-    first = _snap(stamps[:1], calendar)[0]
-    grid = calendar.between(first, _snap(stamps[-1:], calendar)[0])
-    if calendar.slots:
-        absent = ~np.isin(grid, stamps)
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], absent.view(np.int8), [0]])))
-        runs = list(zip(edges[::2], edges[1::2], strict=True))
-        closed = sum(int(stop - start) for start, stop in runs if stop - start <= len(calendar.slots))
-        if closed:
-            notes.append(
-                f"Left out {count_of(closed, 'closed step')} of the calendar ({calendar.label}), such as holidays."
-            )
-        lost = [grid[start:stop] for start, stop in runs if stop - start > len(calendar.slots)]
-        grid = np.union1d(stamps, np.concatenate(lost)) if lost else stamps
-    place = np.searchsorted(grid, stamps)
-    if len(grid) and not (np.take(grid, place, mode="clip") == stamps).all():
-        snapped = _snap(stamps, calendar)
-        moved = int(np.count_nonzero(snapped != stamps))
-        if len(np.unique(snapped)) < len(snapped):
-            at = int(np.argmax(snapped[1:] == snapped[:-1]))
-            raise DataError(
-                "times",
-                f"one row for each step of the calendar ({calendar.label})",
-                f"both {show_time(stamps[at])} and {show_time(stamps[at + 1])}",
-                "Aggregate the rows to a regular step first.",
-            )
-        notes.append(
-            f"Moved {count_of(moved, 'row')} to the nearest step of the calendar ({calendar.label})."
-        )
-        place = np.searchsorted(grid, snapped)
-    full = np.full((len(grid), values.shape[1]), np.nan)
-    full[place] = values
-    return grid, full
-
-
-def _snap(stamps: NDArray[Any], calendar: Frequency) -> NDArray[Any]:
-    """Return the nearest step of the calendar for each stamp."""
-    if calendar.slots:
-        return stamps
-    if calendar.months:
-        middle = stamps.astype("datetime64[M]").astype(np.int64)[:, None] + np.array([-1, 0, 1])
-        near = calendar._in_months(middle)
-        best = np.argmin(np.abs((near - stamps[:, None]).astype(np.int64)), axis=1)
-        return near[np.arange(len(stamps)), best]
-    step = calendar.count or calendar.microseconds
-    numbers_ = stamps.astype(np.int64)
-    phase = np.bincount(np.unique(numbers_ % step, return_inverse=True)[1]).argmax()
-    offset = np.unique(numbers_ % step)[phase]
-    snapped = (numbers_ - offset + step // 2) // step * step + offset
-    return snapped.astype(stamps.dtype)
-
-
-def _without_gaps(
-    stamps: NDArray[Any], values: NDArray[np.float64], names: Sequence[str], gaps: str, notes: list[str]
-) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_]]:
-    present = ~np.isnan(values)
-    wide = len(names)
-    whole = np.flatnonzero(present[:, :wide].all(axis=1))
-    if not len(whole):
-        raise DataError(
-            ", ".join(names), "rows in which every column has a value", "none", "Use fewer columns."
-        )
-    inside = slice(whole[0], whole[-1] + 1)
-    cut = len(stamps) - (whole[-1] + 1 - whole[0])
+    numeric = len(table.columns) - len(found)
+    targets = len(table.targets)
+    first, stop = ends_of(np.any(table.observed[:, :targets], axis=1), table.starts)
+    told = np.any(table.observed[:, [name in table.known for name in table.columns]], axis=1)
+    reach = np.maximum.reduceat(np.where(told, np.arange(len(told)) + 1, 0), table.starts[:-1])
+    reach = np.maximum(reach, stop)  # the row after the last one of which something is known
+    cut = len(table) - int(np.sum(reach - first))
     if cut:
-        notes.append(f"Cut off {count_of(cut, 'row')} without a value at the ends.")
-    stamps, values, present = stamps[inside], values[inside].copy(), present[inside]
-    for column in range(wide, values.shape[1]):  # the value before; at the beginning the first
-        have = np.flatnonzero(present[:, column])
-        if len(have):
-            before = np.searchsorted(have, np.arange(len(values)), side="right") - 1
-            values[:, column] = values[have[np.maximum(before, 0)], column]
-    missing = ~present[:, :wide].all(axis=1)
-    if not missing.any():
-        return stamps, values, present
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], missing.view(np.int8), [0]])))
-    longest = int(np.argmax(edges[1::2] - edges[::2]))
-    start, stop = edges[2 * longest], edges[2 * longest + 1]
-    found = (
-        f"{count_of(len(edges) // 2, 'gap')}, {count_of(int(missing.sum()), 'step')} of {len(stamps):,} "
-        f"(the longest {count_of(int(stop - start), 'step')}, "
-        f"from {show_time(stamps[start])} to {show_time(stamps[stop - 1])})"
-    )
-    if gaps == "refuse":
-        raise DataError(
-            ", ".join(names), "no gaps (gaps='refuse')", found, "Fill them first, or allow gaps='fill'."
+        notes.append(f"Cut off {count(cut, 'row')} without a value at the ends.")
+    values = table.values.copy()
+    inside = np.zeros(len(table), bool)
+    inside[rows_between(first, stop)] = True
+    for number in range(targets, numeric):  # before the cut, so that a value before the first target counts
+        filled = carried(values[:, number], table.observed[:, number], table.starts)
+        values[inside, number] = filled[inside]
+    labels = {
+        name: np.where(
+            table.observed[:, number], kinds[np.nan_to_num(values[:, number]).astype(np.int64)], ""
         )
-    notes.append(f"Filled {found} by straight lines; scores leave them out.")
-    rows = np.arange(len(stamps))
-    for column in range(wide):
-        have = present[:, column]
-        values[~have, column] = np.interp(rows[~have], rows[have], values[have, column])
-    return stamps, values, present
+        for number, (name, kinds) in enumerate(found.items(), numeric)
+    }
+    whole = dataclasses.replace(
+        table,
+        values=values[:, :numeric],
+        observed=table.observed[:, :numeric],
+        columns=table.columns[:numeric],
+        labels={name: text.astype(object) for name, text in labels.items()},
+        ahead=None,
+    )
+    ahead = whole._known_part(rows_between(stop, reach), reach - stop) if table.known else None
+    part = dataclasses.replace(whole._cut(first, stop), ahead=ahead)
+    _say_gaps(part, table.observed[inside], [*found], gaps, notes)
+    for number in range(targets):
+        part.values[:, number] = straight(part.values[:, number], part.observed[:, number], part.starts)
+    return part
 
 
-def count_of(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+def _say_gaps(
+    table: Table, present: NDArray[np.bool_], labelled: list[str], gaps: str, notes: list[str]
+) -> None:
+    """Note the gaps, or raise where they are refused; `present` is (rows, columns and labels)."""
+    targets = len(table.targets)
+    missing = np.any(~present[:, :targets], axis=1)
+    if missing.any():
+        got = describe_gaps(missing, table.times, table.starts, table.names)
+        if gaps == "refuse":
+            raise DataError(
+                ", ".join(table.targets),
+                "no gaps (gaps='refuse')",
+                got,
+                "Fill them first, or allow gaps='fill'.",
+            )
+        notes.append(f"Filled {got} by straight lines; scores leave them out.")
+    for number, name in enumerate((*table.columns, *labelled)):
+        empty = int(np.count_nonzero(~present[:, number]))
+        if number < targets or not empty:
+            continue
+        if gaps == "refuse":
+            raise DataError(
+                f"column {name!r}",
+                "no gaps (gaps='refuse')",
+                count(empty, "missing value"),
+                "Fill them first.",
+            )
+        done = "left empty" if name in labelled else "the last value goes on"
+        notes.append(f"Column {name!r}: {count(empty, 'missing value')}, {done}.")

@@ -1,13 +1,15 @@
 """Windows over a table: what a network reads, and what it should have said."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from unrolled.data.calendar_rows import rows_between
+from unrolled.data.scaling import Power, Scaler
 from unrolled.errors import OptionError, ShapeError
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ class Batch:
         future: (batch, horizon, known features), what is known of the steps to forecast.
         static: (batch, features), what does not change with time.
         mask: bool (batch, time), False where a step of `past` is to be skipped.
-        target: (batch, horizon) or (batch, horizon, targets).
+        target: (batch, horizon, targets), or another shape for other work.
         target_mask: bool, of `target`'s shape, False where an error is not to be counted.
     """
 
@@ -42,9 +44,9 @@ class Batch:
     def to(self, device: "torch.device | str") -> "Batch":
         """Return the batch on `device`."""
         moved: dict[str, Any] = {}
-        for field in fields(self):
-            tensor = getattr(self, field.name)
-            moved[field.name] = None if tensor is None else tensor.to(device)
+        for name in (one.name for one in fields(self)):
+            tensor = getattr(self, name)
+            moved[name] = None if tensor is None else tensor.to(device)
         return Batch(**moved)
 
 
@@ -52,14 +54,24 @@ class Batch:
 class Windows:
     """Windows of `length` rows and the `horizon` rows after each, gathered from one array by index.
 
+    Series stand one after the other; one that is short may begin with padding, and after the last row of each
+    may stand what is known ahead of it.
+
     Attributes:
-        values: (rows, features), float32: what the windows are cut from; the target is column 0.
-        observed: (rows,), bool, False where the target's value was filled in.
+        values: (rows, features), float32: what the windows are cut from; the targets come first.
+        observed: (rows, targets), bool, False where a target's value was filled in; or (rows,) for a single
+            target without an axis of its own.
         origins: (windows,), the row of each window's last step.
         length: steps in a window.
         horizon: steps after the origin that are to be forecast.
-        unit: what one of the target's numbers is in the units of the data.
+        scaler: by which the rows of each series were scaled, (series, targets + observed).
+        power: what the targets went through before; None for nothing.
         known: (rows, features), float32: what is known of each row beforehand; None where nothing is.
+        static: (series, features), float32; None where nothing is told of series.
+        mask: (rows,), bool, False in padding; None where there is none.
+        owner: (rows,), the number of each row's series.
+        times: (rows,), of each row.
+        every_step: whether the targets are those after every step of the window, not of the last one alone.
     """
 
     values: NDArray[np.float32]
@@ -67,8 +79,20 @@ class Windows:
     origins: NDArray[np.int64]
     length: int
     horizon: int
-    unit: float = 1.0
+    owner: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    times: NDArray[Any] = field(default_factory=lambda: np.zeros(0, np.int64))
+    scaler: Scaler = field(default_factory=lambda: Scaler(np.zeros((1, 1)), np.ones((1, 1))))
+    power: Power | None = None
     known: NDArray[np.float32] | None = None
+    static: NDArray[np.float32] | None = None
+    mask: NDArray[np.bool_] | None = None
+    every_step: bool = False
+
+    def __post_init__(self) -> None:
+        if not len(self.owner):
+            object.__setattr__(self, "owner", np.zeros(len(self.values), np.int64))
+        if not len(self.times):
+            object.__setattr__(self, "times", np.arange(len(self.values)))
 
     @classmethod
     def of(
@@ -77,77 +101,158 @@ class Windows:
         features: "Features",
         length: int,
         horizon: int,
-        first: int = 0,
-        last: int = -1,
+        first: ArrayLike | None = None,
+        stop: ArrayLike | None = None,
+        *,
+        scaler: Scaler | None = None,
         ahead: "Table | None" = None,
+        shortest: int | None = None,
     ) -> "Windows":
-        """Return the windows of `table` whose forecast rows lie between the rows `first` and `last`, both included.
+        """Return the windows of `table` whose forecast rows lie between the rows `first` and `stop` of each series.
 
         Their inputs may reach back before `first`. A window never ends on a filled gap: the value
         there was drawn from rows after it. Raises nothing where no window fits: the result is empty.
-        With `ahead`, what `known_ahead` returned, the only window is that of the last row.
 
-        A step of a window has the target, the observed columns, and what is known of the step after it.
+        A step of a window has the targets, the observed columns, and what is known of the step after it.
+
+        Args:
+            table: of one or many series.
+            features: how columns become numbers.
+            length: steps in a window.
+            horizon: steps after it.
+            first: (series,), the first row that may be forecast, counted from the series' own start; by default any.
+            stop: (series,), the row after the last that may be forecast, likewise.
+            scaler: of the table's series; by default `features.of(table)`.
+            ahead: what `known_ahead` returned: the only window of each series is then that of its last row.
+            shortest: real steps of the first window of a series with fewer than `length` + 2 · `horizon` rows, which
+                is padded before its start by its first value; by default nothing is padded.
         """
-        past = features.past(table)
-        observed = table.observed[:, 0]
-        known = features.known(table)
+        scaler = features.of(table) if scaler is None else scaler
+        targets, series = len(table.targets), len(table.names)
+        rows = np.diff(table.starts)
+        front = np.zeros(series, np.int64)
+        if shortest is not None:
+            short = (rows >= shortest) & (rows < length + (0 if ahead is not None else 2 * horizon))
+            front[short] = max(length - shortest, 0)
+        back = horizon if ahead is not None else 0
+        values, known = features.past(table, scaler), features.known_ahead(table)
+        observed, owner, times = table.observed[:, :targets], table.owner, table.times
+        mask, starts = None, table.starts[:-1].copy()
+        if back or front.any():
+            place = rows_between(table.starts[:-1] - front, table.starts[1:])
+            owner = np.repeat(np.arange(series), rows + front)
+            taken = np.maximum(place, table.starts[owner])
+            if front.any():
+                mask = place >= table.starts[owner]
+            values, known, observed, times = values[taken], known[taken], observed[taken], table.times[taken]
+            if ahead is not None:
+                order = np.argsort(np.concatenate([owner, ahead.owner]), kind="stable")
+                owner = np.concatenate([owner, ahead.owner])[order]
+                more = np.zeros((len(ahead), values.shape[1]), np.float32)
+                values = np.concatenate([values, more])[order]
+                known = np.concatenate([known, features.known_ahead(ahead)])[order]
+                observed = np.concatenate([observed, np.zeros((len(ahead), targets), bool)])[order]
+                times = np.concatenate([times, ahead.times])[order]
+                mask = None if mask is None else np.concatenate([mask, np.ones(len(ahead), bool)])[order]
+            starts = np.cumsum(rows + front + back) - (rows + front + back)
+        begin = starts + front  # the first real row
         if ahead is not None:
-            origins = np.array([len(table) - 1])
-            known = np.concatenate([known, features.known(ahead)])
+            origins = (begin + rows - 1)[begin + rows - starts >= length]
         else:
-            origins = np.arange(max(first - 1, length - 1), last % len(table) - horizon + 1)
-            origins = origins[observed[origins]] if len(origins) else origins
-        tomorrow = np.append(known[1:], known[-1:], axis=0)[: len(past)]
+            low = np.maximum(starts + length - 1, begin + _rows(first, 0) - 1)
+            origins = rows_between(low, begin + np.minimum(_rows(stop, rows), rows) - horizon)
+            origins = origins[observed[origins].all(axis=1)]
+        tomorrow = np.append(known[1:], known[-1:], axis=0)[: len(values)]
         return cls(
-            np.concatenate([past, tomorrow], axis=1),
+            np.concatenate([values, tomorrow], axis=1),
             observed,
             origins,
             length,
             horizon,
-            float(features.scaler.scale[0]),
-            known if features.width else None,
+            owner,
+            times,
+            scaler,
+            features.power,
+            known if known.shape[1] else None,
+            features.statics(table),
+            mask,
         )
 
     def __len__(self) -> int:
         return len(self.origins)
 
-    @property
-    def past(self) -> NDArray[np.float32]:
-        """The target in each window, (windows, length); a copy."""
-        return make_windows(self.values[:, 0], self.length)[self.origins - (self.length - 1)]
+    def take(self, numbers: Any) -> "Windows":
+        """Return the windows of the given numbers, or of a slice."""
+        return replace(self, origins=self.origins[numbers])
+
+    def past(self, target: int = 0) -> NDArray[np.float32]:
+        """Return one target in each window, (windows, length); a copy."""
+        return make_windows(self.values[:, target], self.length)[self.origins - (self.length - 1)]
 
     @property
     def targets(self) -> NDArray[np.float32]:
-        """The targets of all windows, (windows, horizon); a copy."""
-        return self.values[self._ahead(self.origins), 0]
+        """The targets of all windows, (windows, horizon, targets); a copy."""
+        return self.values[(self._ahead(self.origins), *self._own[1:])]
 
     @property
     def counted(self) -> NDArray[np.bool_]:
-        """Which `targets` were observed, (windows, horizon); a copy."""
+        """Which `targets` were observed, (windows, horizon, targets); a copy."""
         return self.observed[self._ahead(self.origins)]
+
+    @property
+    def unit(self) -> float:
+        """What one of the targets' numbers is in the units of the data, on average."""
+        return float(self.scaler.scale[(slice(None), *self._own[1:])].mean())
+
+    def in_units(self, scaled: NDArray[Any]) -> NDArray[np.float64]:
+        """Return (windows, horizon, targets) in the units of the data, from scaled numbers."""
+        targets = self.observed.shape[1]
+        mean, scale = (part[self.series, None, :targets] for part in (self.scaler.mean, self.scaler.scale))
+        units = np.asarray(scaled, np.float64) * scale + mean
+        return units if self.power is None else self.power.inverse(units)
+
+    @property
+    def series(self) -> NDArray[np.int64]:
+        """The number of each window's series, (windows,)."""
+        return self.owner[self.origins]
+
+    @property
+    def ahead_times(self) -> NDArray[Any]:
+        """The times that are forecast, (windows, horizon)."""
+        return self.times[self._ahead(self.origins)]
 
     def inputs(self, index: NDArray[np.int64]) -> Batch:
         """Return what is known at the origins of the windows of the given numbers, as tensors."""
         import torch
 
         origins = self.origins[index]
-        past = torch.from_numpy(self._view[origins - (self.length - 1)])
-        if self.known is None:
-            return Batch(past)
-        return Batch(past, torch.from_numpy(self.known[self._ahead(origins)]))
+        begins = origins - (self.length - 1)
+        known = None if self.known is None else torch.from_numpy(self.known[self._ahead(origins)])
+        static = None if self.static is None else torch.from_numpy(self.static[self.owner[origins]])
+        mask = None if self.mask is None else torch.from_numpy(make_windows(self.mask, self.length)[begins])
+        return Batch(torch.from_numpy(self._view[begins]), known, static, mask)
 
     def batch(self, index: NDArray[np.int64]) -> Batch:
         """Return the windows of the given numbers as tensors, in the shape of `index`."""
         import torch
 
-        ahead = self._ahead(self.origins[index])
+        origins = self.origins[index]
+        if self.every_step:
+            origins = origins[..., None] + np.arange(1 - self.length, 1)
+        ahead = self._ahead(origins)
         counted = self.observed[ahead]
+        if self.every_step and self.mask is not None:
+            counted &= self.mask[origins][(..., *[None] * self.observed.ndim)]
         return replace(
             self.inputs(index),
-            target=torch.from_numpy(self.values[ahead, 0]),
+            target=torch.from_numpy(self.values[(ahead, *self._own[1:])]),
             target_mask=None if counted.all() else torch.from_numpy(counted),
         )
+
+    @property
+    def _own(self) -> tuple[Any, ...]:
+        """Where the targets are on the axis of features."""
+        return (..., 0) if self.observed.ndim == 1 else (..., slice(self.observed.shape[1]))
 
     def _ahead(self, origins: NDArray[np.int64]) -> NDArray[np.int64]:
         return origins[..., None] + np.arange(1, self.horizon + 1)
@@ -155,6 +260,10 @@ class Windows:
     @cached_property
     def _view(self) -> NDArray[np.float32]:
         return make_windows(self.values, self.length)
+
+
+def _rows(given: ArrayLike | None, default: Any) -> Any:
+    return default if given is None else np.asarray(given, np.int64)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """The forecaster: from a table of the past to the steps that follow, with intervals and honest baselines."""
 
-import dataclasses
 import logging
-from collections.abc import Sequence
+import time as time_
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -12,41 +12,50 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 from unrolled.data.ahead import future_frame, known_ahead
+from unrolled.data.calendar_rows import count, some_names
 from unrolled.data.features import Features
-from unrolled.data.table import Table, read_table, show_time
+from unrolled.data.scaling import TRANSFORMS
+from unrolled.data.table import Table, read_table
 from unrolled.data.windows import Windows
 from unrolled.errors import DataError, OptionError
-from unrolled.estimators.baselines import Linear, drift, find_season, naive, seasonal_naive
-from unrolled.estimators.intervals import conformal_widths
-from unrolled.estimators.scores import Backtest, score, seasonal_scale
-from unrolled.networks import SequenceToVector
-from unrolled.training.loop import fit, repeatable
+from unrolled.estimators.baselines import Linear
+from unrolled.estimators.ensemble import MODELS, STEPS, Architecture, steps_within, train
+from unrolled.estimators.frames import forecast_frame
+from unrolled.estimators.intervals import Bounds, Conformal, bounds_of_quantiles, quantiles_of
+from unrolled.estimators.plan import SHORTEST, held_back, input_steps, rows_needed, season_of, stops
+from unrolled.estimators.scores import Backtest
+from unrolled.training.loop import repeatable
 from unrolled.training.options import Training, TrainingRun
 
-__all__ = ["Forecaster", "rows_needed"]
+__all__ = ["Forecaster"]
 
 logger = logging.getLogger("unrolled")
 
-MODELS = ("auto", "rnn", "lstm", "gru", "linear")
-UNITS = 32
-VALID_SIZE = 0.15  # share of the rows given to `fit` that are held back at first: they measure the intervals
-VALID_ROWS = 500  # and no more of them than this, or ten horizons
-SHORTEST = 4  # steps of a window, where its length is left to us
-STEPS = 1200  # of the optimizer, for one member
-FIRST_MEMBERS = 2  # trained without the rows that measure the intervals
+FIRST_MEMBERS = 2  # of each model, trained without the rows that measure the intervals
+CANDIDATES = ("gru", "linear")  # what "auto" chooses among, or averages
+CHOICES: dict[str, Sequence[str | None]] = {
+    "model": ("auto", *MODELS),
+    "strategy": ("vector", "sequence", "recursive"),
+    "base": ("ridge", "last", "season"),
+    "transform": (None, *TRANSFORMS),
+    "intervals": ("conformal", "quantile"),
+}
 
 
 class Forecaster(BaseEstimator):
-    """Forecasts the next `horizon` steps of a series, all at once, by a small recurrent network on top of a line.
+    """Forecasts the next `horizon` steps of one or many series, by small recurrent networks on top of a line.
 
-    Several members are trained, each from its own seed, and averaged. They read the target, columns that are
-    `observed` beside it, and what is known ahead: `known` columns, and the calendar (hour, day of the week,
-    season of the year). What the network is measured against comes with it: the last value, the last
-    season, and ridge regression on the same window.
+    Several members are trained, each from its own seed, and averaged: one global model for all series and
+    targets, each of which is scaled by itself. They read the targets, columns that are
+    `observed` beside them, what is known ahead (`known` columns, and the calendar: hour, day of the week,
+    season of the year), and what is told of each series (`static`). What they are measured against comes with
+    it: the last value, the last season, a straight line, ridge regression on the same window, SARIMA and ETS.
 
     Args:
         horizon: steps to forecast, at least 1.
-        model: "rnn", "lstm", "gru", "linear" (the line alone), or "auto" ("lstm", the fastest today).
+        model: "rnn", "lstm", "gru", "conv-gru" (a convolution of stride 2 in front), "wavenet" (dilated causal
+            convolutions), "linear" (the line alone), or "auto": "gru", "linear" or their mean, whichever has the
+            least error on the rows that are held back at first.
         input_steps: steps that the network reads; by default from the horizon, the season and the rows.
         season: steps of a season; by default found in the training part.
         members: networks to train and average.
@@ -56,11 +65,25 @@ class Forecaster(BaseEstimator):
         training: how to train; by default mean absolute error, AdamW, one cycle of 1,200 steps a
             member, whose last weights are kept. Its `members` and `seed` are those given here.
         calendar: whether the network reads the hour, the day of the week and the season of the year.
+        units: of the recurrent layer, or filters of the convolutions.
+        depth: recurrent layers, one on top of the other.
+        bidirectional: whether the recurrent layers read the window from both ends.
+        layer_norm: whether the recurrent layers normalise (Ba, Kiros and Hinton 2016).
+        strategy: "vector", all steps at once; "sequence", all steps at once, trained to forecast from every step of
+            the window; "recursive", one step, fed back.
+        base: what the network adds to: "ridge", a line through the window that starts as ridge regression;
+            "last", the last value; "season", the value of a season before.
+        normalise: divide each window by its own standard deviation, and undo that in the forecast (instance
+            normalisation).
+        transform: of the targets, before they are scaled: None, "log" or "box-cox".
+        intervals: "conformal", from the errors on rows held back, or "quantile", from outputs of the network that
+            are trained by the pinball loss.
+        budget: seconds that `fit` may take, about; None for as long as it needs. With a budget, runs differ.
 
     Attributes after `fit`:
-        `run_`, the `TrainingRun`; `networks_`, its members; `linear_`, the ridge baseline; `season_` and
-        `input_steps_`, what was found; `window_`, the rows that a forecast needs; `frequency_`, the
-        calendar; `notes_`, what was done to the data.
+        `run_`, the `TrainingRun`; `networks_`, its members; `linear_`, the ridge baseline of each target; `season_`
+        and `input_steps_`, what was found; `models_`, what `model` came to; `window_`, the rows that a forecast
+        reads; `frequency_`, the calendar; `notes_`, what was done to the data; `seconds_`, by stage.
 
     Raises:
         OptionError: an argument is out of its range.
@@ -87,6 +110,16 @@ class Forecaster(BaseEstimator):
         device: str = "auto",
         training: Training | None = None,
         calendar: bool = True,
+        units: int = 32,
+        depth: int = 1,
+        bidirectional: bool = False,
+        layer_norm: bool = False,
+        strategy: str = "vector",
+        base: str = "ridge",
+        normalise: bool = False,
+        transform: str | None = None,
+        intervals: str = "conformal",
+        budget: float | None = None,
     ):
         self.horizon = horizon
         self.model = model
@@ -98,17 +131,28 @@ class Forecaster(BaseEstimator):
         self.device = device
         self.training = training
         self.calendar = calendar
+        self.units = units
+        self.depth = depth
+        self.bidirectional = bidirectional
+        self.layer_norm = layer_norm
+        self.strategy = strategy
+        self.base = base
+        self.normalise = normalise
+        self.transform = transform
+        self.intervals = intervals
+        self.budget = budget
 
     @repeatable()
     def fit(
         self,
         frame: Any,
-        target: str | None = None,
+        target: str | Sequence[str] | None = None,
         time: str | None = None,
         series: str | None = None,
         *,
         known: Sequence[str] = (),
         observed: Sequence[str] = (),
+        static: Sequence[str] = (),
         progress: bool | None = None,
         folder: Path | None = None,
         resume: bool = False,
@@ -117,11 +161,12 @@ class Forecaster(BaseEstimator):
 
         Args:
             frame: a pandas or polars data frame, a path to a CSV or Parquet file, or a `Table`.
-            target: the column to forecast; by default "y", or the only numeric column.
+            target: the column or columns to forecast; by default "y", or the only numeric column.
             time: the column of times; by default "ds", "date" and such, or the first that holds dates.
-            series: the column that names the series; there must be one series.
+            series: the column that names the series; by default "unique_id", where there is one.
             known: columns whose values are known ahead, of numbers or labels.
             observed: columns of numbers that are known up to the origin only.
+            static: columns that say one thing of each series, of numbers or labels.
             progress: False for silence; by default a bar where standard error is a terminal, else a line.
             folder: for the checkpoints of the training; None for none.
             resume: go on from the newest checkpoint there.
@@ -131,86 +176,149 @@ class Forecaster(BaseEstimator):
             OptionError: an argument of the constructor is out of its range.
             RunFolderError: a checkpoint cannot be written, or is one of other data or options.
         """
+        start = time_.perf_counter()
         self.check_options()
         table = (
             frame
             if isinstance(frame, Table)
-            else read_table(frame, target=target, time=time, series=series, known=known, observed=observed)
+            else read_table(
+                frame, target=target, time=time, series=series, known=known, observed=observed, static=static
+            )
         )
-        horizon, valid_rows = self.horizon, _held_back(len(table), self.horizon)
-        learn_rows = len(table) - valid_rows
-        most = learn_rows - horizon
-        shortest = self.input_steps or SHORTEST
-        if most < shortest:
-            needed = rows_needed(shortest, horizon)
-            raise DataError(
-                f"column {table.columns[0]!r}",
-                f"at least {needed:,} rows for a window of {shortest} steps and a horizon of {horizon}",
-                f"{len(table):,}",
-                "Give more rows, or shorten the horizon.",
-            )
-        # A gap that reaches beyond the training rows was filled from what comes after them.
-        rows = np.flatnonzero(table.observed[:learn_rows, 0])
-        seen = table.values[: rows[-1] + 1, 0] if len(rows) else np.zeros(0)
-        self.features_ = Features.fit(table[:learn_rows], self.calendar)
-        if not np.isfinite(self.features_.scaler.scale).all():
-            raise DataError(
-                f"column {table.columns[0]!r}",
-                "values that can be squared",
-                f"{np.abs(table.values[:learn_rows]).max():g}",
-                "Scale them down.",
-            )
-        season = self.season or find_season(seen, table.frequency.seasons, horizon)
-        if season > most:
+        if self.strategy == "recursive" and table.past:
             raise OptionError(
-                "Forecaster", f"a season of at most {most:,} steps for {len(table):,} rows", str(season)
+                "Forecaster",
+                "no observed columns with strategy='recursive', which would have to forecast them",
+                ", ".join(table.past),
             )
-        length = self.input_steps or _input_steps(horizon, season, most)
-        lag = season if season > 1 and length + season <= most // 2 else 0
-        constant = len(seen) > 0 and bool(np.ptp(seen) <= 1e-12 * np.abs(seen).max())
         self.notes_ = list(table.notes)
-        if constant:
-            self._note(
-                f"Column {table.columns[0]!r} is constant ({seen[0]:g}): nothing to learn, its value is repeated."
-            )
-        self.target_, self.time_, self.series_ = table.columns[0], table.time, table.series
-        self.kind_, self.frequency_ = table.kind, table.frequency
-        self.season_, self.lag_, self.input_steps_ = season, lag, length
-        self.model_ = "linear" if constant else {"auto": "gru"}.get(self.model, self.model)
-        self.tail_ = table[-self.window_ :]
-
-        first = Windows.of(table, self.features_, self.window_, horizon, last=learn_rows - 1)
-        later = Windows.of(table, self.features_, self.window_, horizon, first=learn_rows)
-        whole = Windows.of(table, self.features_, self.window_, horizon)
+        longest = int(np.diff(table.starts).max())
+        learn = stops(table, held_back(longest, self.horizon))
+        learned = learn - table.starts[:-1]
+        self._look_at(table, learn)
+        self.tail_ = table.last(self.window_)
+        options: dict[str, Any] = {
+            "scaler": self.features_.of(table, learned),
+            "shortest": None if len(learned) == 1 else min(SHORTEST, self.input_steps_),
+        }
+        length = self.window_
+        first = Windows.of(table, self.features_, length, self.horizon, stop=learned, **options)
+        later = Windows.of(table, self.features_, length, self.horizon, first=learned, **options)
+        whole = Windows.of(table, self.features_, length, self.horizon, **options)
         if not len(first):
             raise DataError(
-                f"column {self.target_!r}",
+                f"column {self.targets_[0]!r}",
                 "a window that ends on a value",
                 "filled gaps only",
                 "Give more rows.",
             )
-        self._train(first, later, min(self.members, FIRST_MEMBERS), progress, folder, "stage-1", resume)
-        self.widths_ = self._interval_widths(later if len(later) else first)
-        if not self.run_.interrupted:
-            self._train(whole, None, self.members, progress, folder, "stage-2", resume)
+        self._learn(first, later, whole, start, progress=progress, folder=folder, resume=resume)
+        return self
+
+    def _look_at(self, table: Table, learn: NDArray[np.int64]) -> None:
+        """Decide on scales, season, window and model, from the rows before `learn` alone; (series,)."""
+        rows = learn - table.starts[:-1]
+        shortest, horizon = self.input_steps or SHORTEST, self.horizon
+        short = rows < horizon + shortest
+        if short.all():
+            needed = rows_needed(shortest, horizon)
+            raise DataError(
+                f"column {table.targets[0]!r}",
+                f"at least {needed:,} rows for a window of {shortest} steps and a horizon of {horizon}",
+                f"{int(np.diff(table.starts).max()):,}",
+                "Give more rows, or shorten the horizon.",
+            )
+        if short.any():
+            named = some_names(np.asarray(table.names, object)[short])
+            self._note(
+                f"Training leaves out {count(int(short.sum()), 'series')} with fewer than {horizon + shortest} rows "
+                f"({named}); they are forecast."
+            )
+        known = table.until(learn)
+        self.features_ = Features.fit(known, self.calendar, self.transform)
+        scaler = self.features_.scaler
+        if not np.isfinite(scaler.scale).all():
+            column = table.columns[int(np.argmax(~np.isfinite(scaler.scale).all(axis=0)))]
+            largest = f"{np.abs(known.column(column)).max():g}"
+            raise DataError(f"column {column!r}", "values that can be squared", largest, "Scale them down.")
+        most = int(np.median(rows[~short])) - horizon
+        season = self.season or season_of(table, learn, horizon)
+        if season > int(rows.max()) - horizon:
+            raise OptionError(
+                "Forecaster",
+                f"a season of at most {int(rows.max()) - horizon:,} steps for {len(table):,} rows",
+                str(season),
+            )
+        length = self.input_steps or input_steps(horizon, season, most)
+        lag = season if season > 1 and length + season <= most // 2 and self.strategy != "sequence" else 0
+        constant = [
+            name
+            for name in table.targets
+            if np.ptp(known.column(name)) <= 1e-12 * np.abs(known.column(name)).max()
+        ]
+        for name in constant:
+            value = known.column(name)[0]
+            self._note(f"Column {name!r} is constant ({value:g}): nothing to learn, its value is repeated.")
+        self.targets_, self.time_, self.series_ = table.targets, table.time, table.series
+        self.kind_, self.frequency_, self.zone_ = table.kind, table.frequency, table.zone
+        self.season_, self.lag_, self.input_steps_ = season, lag, length
+        self.model_ = "linear" if len(constant) == len(table.targets) else self.model
+        self.architecture_ = Architecture(
+            len(table.targets) + len(table.past) + self.features_.width, self.features_.width,
+            self.features_.static_width, len(table.targets), horizon, length, lag, season, self.units, self.depth,
+            self.bidirectional, self.layer_norm, self.strategy, self.base, self.normalise,
+            quantiles_of(self.levels) if self.intervals == "quantile" else (),
+        )  # fmt: skip
+
+    def _learn(self, first: Windows, later: Windows, whole: Windows, start: float, **options: Any) -> None:
+        """Train without the last rows, choose among models and measure the intervals there; then train on all rows."""
+        folder, device = options.pop("folder"), self._device()
+        options |= {"training": self.training, "seed": self.seed, "device": device}
+        models: Sequence[str] = (self.model_,)
+        if self.model_ == "auto":  # a line has no quantiles
+            models = CANDIDATES[:1] if self.architecture_.quantiles else CANDIDATES
+        few = min(self.members, FIRST_MEMBERS)
+        if self.budget is not None:
+            options["steps"] = self._steps_within(start, models, few, first, options)
+        self.seconds_ = {"prepare": time_.perf_counter() - start}
+        begin = time_.perf_counter()
+        found = train(
+            self.architecture_, models, few, first, later, folder=folder and folder / "stage-1", **options
+        )
+        if len(found.networks) > 1 and len(later):
+            models = found.best(later, device)
+            found = found.only(models)
+        self.ensemble_ = found
+        measured = later if len(later) else first
+        self.intervals_ = self._measure(measured)
+        self.seconds_["first training"] = time_.perf_counter() - begin
+        begin = time_.perf_counter()
+        if not found.run.interrupted:
+            each = -(-self.members // len(models))
+            self.ensemble_ = train(
+                self.architecture_, models, each, whole, folder=folder and folder / "stage-2", **options
+            )
+        self.seconds_["training"] = time_.perf_counter() - begin
         if self.run_.interrupted:
             last = max(row["epoch"] for row in self.run_.history)
             self._note(f"Interrupted: goes on with what was learned in {last} epoch{'s' * (last > 1)}.")
         for failure in self.run_.failures.values():
             self._note(f"A member is left out. {failure}")
-        return self
 
     def update(self, frame: Any) -> Self:
         """Let the forecaster see newer rows, without training: what `predict()` starts from afterwards.
 
         Args:
-            frame: as for `fit`, with the same columns; rows already known may come again.
+            frame: as for `fit`, with the same columns; rows already known may come again, and new series.
 
         Raises:
             DataError: the rows follow another calendar, or leave a hole behind those already known.
         """
         self._check_fitted()
-        self.tail_ = self._seen(frame)[-self.window_ :]
+        seen = self._seen(frame)
+        if not {*seen.names} >= {*self.tail_.names}:
+            seen = self.tail_.followed_by(seen)
+        self.tail_ = seen.last(self.window_)
         return self
 
     def read(self, frame: Any, *, gaps: str = "fill") -> Table:
@@ -219,19 +327,21 @@ class Forecaster(BaseEstimator):
         Raises:
             DataError: as `read_table`, or the rows follow another calendar.
         """
+        tail = self.tail_
         return read_table(
-            frame, target=self.target_, time=self.time_ or None, known=self.tail_.known, observed=self.tail_.past,
-            gaps=gaps, frequency=self.frequency_,
+            frame, target=self.targets_, time=self.time_ or None, series=self.series_ or None, known=tail.known,
+            observed=tail.past, static=tuple(tail.static), gaps=gaps, frequency=self.frequency_, zone=self.zone_,
         )  # fmt: skip
 
     @repeatable()
-    def predict(self, frame: Any = None, future: Any = None) -> Any:
-        """Forecast the `horizon` steps after the last row.
+    def predict(self, frame: Any = None, future: Any = None, *, series: Sequence[str] | None = None) -> Any:
+        """Forecast the `horizon` steps after the last row of each series.
 
         Args:
             frame: newer rows, as for `update`; by default the end of what was seen last.
             future: a frame or a path with the times to forecast and their known columns (`make_future_frame`);
                 by default from rows of the data that have them but no target yet.
+            series: names of those to forecast; by default all of `frame`, or all that were seen.
 
         Returns:
             A frame of the kind that was given (pandas or polars), a row for each step: series,
@@ -239,27 +349,18 @@ class Forecaster(BaseEstimator):
             for each level, in the units of the data.
 
         Raises:
-            DataError: as `update`, or a known column lacks a value.
+            DataError: as `update`, or a known column lacks a value, or there is no such series.
         """
-        self._check_fitted()
-        table = self.tail_ if frame is None else self._seen(frame)
-        if len(table) < self.window_:
-            raise DataError(
-                f"column {self.target_!r}",
-                f"at least {self.window_:,} rows, the window of this model",
-                f"{len(table):,}",
-                "Give more of the rows before.",
-            )
-        ahead = known_ahead(table, self.horizon, future)
-        windows = Windows.of(table, self.features_, self.window_, self.horizon, ahead=ahead)
-        for name, labels in self.features_.categories.items():
-            unseen = sorted(set(ahead.labels[name]) - set(labels))
-            if unseen:
-                logger.warning(
-                    "Column %r has labels that training did not see: %s.", name, ", ".join(unseen[:3])
-                )
-        mean = self._forecast(windows)
-        return self._frame(table.kind, table.times[-1:], ahead.times[None], mean)
+        windows, table = self._ahead(frame, future, series)
+        return forecast_frame(table, windows, *self.forecast(windows))
+
+    def predict_members(self, frame: Any = None, future: Any = None) -> NDArray[np.float64]:
+        """Return the forecast of each member, (members, rows of `predict`), in the units of the data."""
+        windows, _ = self._ahead(frame, future, None)
+        made = np.concatenate(list(self.ensemble_.each(windows, self._device()).values()))
+        made = made[..., 0] if self.architecture_.quantiles else made
+        units = np.stack([windows.in_units(one) for one in made])
+        return units.transpose(0, 1, 3, 2).reshape(len(units), -1)
 
     def make_future_frame(self, frame: Any = None) -> Any:
         """Return the rows that `predict` needs: the times to forecast, and the known columns to fill in.
@@ -277,11 +378,13 @@ class Forecaster(BaseEstimator):
         first_origin: Any = None,
         last_origin: Any = None,
         stride: int = 1,
-        refit: str = "never",
+        refit: str | int = "never",
+        *,
+        statistical: bool = False,
     ) -> Backtest:
         """Forecast from each origin of a period that lies behind us, and score it beside the baselines.
 
-        The model stays as it is; it and the baselines read the same windows. Filled gaps are no
+        The model and the baselines read the same windows. Filled gaps are no
         origins, and are not scored.
 
         Args:
@@ -290,78 +393,25 @@ class Forecaster(BaseEstimator):
                 lies a window after the beginning.
             last_origin: that of the last forecast; by default the last whose steps are all in the frame.
             stride: rows from one origin to the next.
-            refit: "never".
+            refit: "never", and the model stays as it is; "always", it is trained anew for each origin, on the
+                rows up to it; or a number of origins after which it is.
+            statistical: whether SARIMA and ETS stand among the baselines, of a single series. They take seconds, and
+                are fitted anew three times at most.
 
         Raises:
             DataError: no origin is left.
             OptionError: `stride` or `refit` is out of its range.
         """
+        from unrolled.estimators.rolling import roll
+
         self._check_fitted()
-        if refit != "never":
-            raise OptionError(
-                "backtest", "refit='never'", repr(refit), "Other values come in a later version."
-            )
         if stride < 1:
             raise OptionError("backtest", "a stride of at least 1", str(stride))
+        every = {"never": 0, "always": 1}.get(refit) if isinstance(refit, str) else refit
+        if every is None or every < 0 or (every == 0 and refit != "never"):
+            raise OptionError("backtest", "refit 'never', 'always' or a number of origins", repr(refit))
         table = frame if isinstance(frame, Table) else self.read(frame)
-        length = max(self.window_, self.season_)
-        first = length - 1 if first_origin is None else _row(table, first_origin, "left")
-        last = len(table) - 1 if last_origin is None else _row(table, last_origin, "right") - 1
-        windows = Windows.of(
-            table, self.features_, length, self.horizon, first + 1, min(last + self.horizon, len(table) - 1)
-        )
-        if not len(windows):
-            raise DataError(
-                "backtest",
-                f"an origin with {length:,} rows up to it and {self.horizon} after it",
-                f"none among {len(table):,} rows",
-                "Give more rows, or another period.",
-            )
-        windows = dataclasses.replace(windows, origins=windows.origins[::stride])
-        actual = table.column(self.target_)[windows.origins[:, None] + np.arange(1, self.horizon + 1)]
-        counted, past = windows.counted, windows.past
-        if not counted.any():
-            raise DataError(
-                "backtest",
-                "at least one observed value after an origin",
-                f"filled gaps only, {len(windows):,} origins",
-                "Give data with fewer gaps, or another period.",
-            )
-        mean = self._forecast(dataclasses.replace(windows, length=self.window_))
-        others = {
-            "naive": naive(past, self.horizon),
-            "seasonal_naive": seasonal_naive(past, self.horizon, self.season_),
-            "drift": drift(past[:, -self.window_ :], self.horizon),
-            "linear": self.linear_.predict(past[:, -self.window_ :]),
-        }
-        usual = next(iter(self.frequency_.seasons), self.season_)
-        if (
-            usual != self.season_ and usual <= length
-        ):  # the calendar's own season beside the one that was found
-            others[f"seasonal_naive_{usual}"] = seasonal_naive(past, self.horizon, usual)
-        origins = table.times[windows.origins]
-        row = int(windows.origins[0]) + 1
-        scale = seasonal_scale(table.values[:row, 0], table.observed[:row, 0], min(usual, row - 1))
-        intervals: dict[float, Any] = {
-            level: (mean - width, mean + width)
-            for level, width in zip(self.levels, self.widths_, strict=True)
-        }
-        scores = {
-            "model": score(actual, mean, counted, scale=scale, intervals=intervals),
-            "baselines": {
-                name: score(actual, self._in_units(scaled), counted, scale=scale)
-                for name, scaled in others.items()
-            },
-            "held_out": {
-                "windows": len(windows),
-                "first_origin": show_time(origins[0]),
-                "last_origin": show_time(origins[-1]),
-            },
-        }
-        times = table.times[windows.origins[:, None] + np.arange(1, self.horizon + 1)]
-        return Backtest(
-            self._frame(table.kind, origins, times, mean, np.where(counted, actual, np.nan)), scores
-        )
+        return roll(self, table, first_origin, last_origin, stride, every, statistical)
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Write the forecaster to a folder that `unrolled.load` reads; no code and no pickle in it.
@@ -381,96 +431,147 @@ class Forecaster(BaseEstimator):
         """Steps before a forecast that the network reads: `input_steps_`, and a season before each of them."""
         return self.input_steps_ + self.lag_
 
-    def make_network(self) -> SequenceToVector:
-        """Return an untrained network of the kind that was fitted, its line set to the ridge baseline."""
-        network = SequenceToVector(
-            1 + len(self.tail_.past) + self.features_.width,
-            UNITS,
-            self.horizon,
-            length=self.input_steps_,
-            season=self.lag_,
-            cell=None if self.model_ == "linear" else self.model_,
-            known_size=self.features_.width,
-        )
-        network.start_from(torch.from_numpy(self.linear_.weight), torch.from_numpy(self.linear_.bias))
-        return network
+    @property
+    def run_(self) -> TrainingRun:
+        """What the last training gave."""
+        return self.ensemble_.run
+
+    @property
+    def networks_(self) -> list[torch.nn.Module]:
+        """All members of all models."""
+        return [network for group in self.ensemble_.networks.values() for network in group]
+
+    @property
+    def linear_(self) -> list[Linear]:
+        """The ridge baseline of each target."""
+        return self.ensemble_.lines
+
+    @property
+    def models_(self) -> tuple[str, ...]:
+        """The models whose members are averaged."""
+        return self.ensemble_.models
+
+    def forecast(self, windows: Windows) -> tuple[NDArray[np.float64], list[Bounds]]:
+        """Return the mean forecast (windows, horizon, targets), and each target's bounds, in scaled units."""
+        made = self.ensemble_.forecast(windows, self._device())
+        if self.architecture_.quantiles:
+            mean, bounds = made[..., 0], bounds_of_quantiles(made, self.levels)
+        else:
+            mean, bounds = made, [one.bounds(made[..., number]) for number, one in enumerate(self.intervals_)]
+        return mean, bounds
 
     def check_options(self) -> None:
         """Raise an `OptionError` for the first argument of the constructor that is out of its range."""
         if not isinstance(self.horizon, int | np.integer) or self.horizon < 1:
             raise OptionError("Forecaster", "a horizon of at least 1 step", repr(self.horizon))
-        if self.model not in MODELS:
-            raise OptionError("Forecaster", f"model one of {', '.join(MODELS)}", repr(self.model))
+        for name, among in CHOICES.items():
+            if getattr(self, name) not in among:
+                got = repr(getattr(self, name))
+                raise OptionError("Forecaster", f"{name} one of {', '.join(map(str, among))}", got)
         if self.input_steps is not None and self.input_steps < 2:
             raise OptionError("Forecaster", "input_steps of at least 2", repr(self.input_steps))
         if self.season is not None and self.season < 1:
             raise OptionError("Forecaster", "a season of at least 1 step", repr(self.season))
-        if self.members < 1:
-            raise OptionError("Forecaster", "at least 1 member", repr(self.members))
+        for name in ("members", "units", "depth"):
+            if getattr(self, name) < 1:
+                raise OptionError("Forecaster", f"at least 1 for {name}", repr(getattr(self, name)))
         if not all(0 < level < 100 for level in self.levels):
             raise OptionError("Forecaster", "levels between 0 and 100 percent", repr(tuple(self.levels)))
+        if self.budget is not None and not self.budget > 0:
+            raise OptionError("Forecaster", "a budget of more than 0 seconds", repr(self.budget))
+        plain = not (self.bidirectional or self.layer_norm) and self.depth == 1
+        if self.model == "wavenet" and not plain:
+            got = f"depth={self.depth}, bidirectional={self.bidirectional}, layer_norm={self.layer_norm}"
+            raise OptionError("Forecaster", "for a wavenet, none of the options of recurrent layers", got)
+        if self.strategy == "sequence" and (
+            self.bidirectional or self.normalise or self.intervals == "quantile"
+        ):
+            raise OptionError("Forecaster", "strategy='sequence' by itself",
+                              "with bidirectional, normalise or intervals='quantile'")  # fmt: skip
+        if self.intervals == "quantile" and self.model == "linear":
+            raise OptionError("Forecaster", "a network for intervals='quantile'", "model='linear'")
+        if self.strategy == "sequence" and self.model in ("conv-gru", "wavenet"):
+            raise OptionError("Forecaster", "rnn, lstm or gru for strategy='sequence'", repr(self.model))
         if self.device not in ("auto", "cpu") and not torch.cuda.is_available():
             raise OptionError(
                 "Forecaster", "a device of this machine", repr(self.device), "Use device='auto'."
             )
 
-    def _train(
-        self, train: Windows, valid: Windows | None, members: int, progress: bool | None, folder: Path | None,
-        part: str, resume: bool,
-    ) -> None:  # fmt: skip
-        """Fit the line, and the networks that start from it."""
-        self.linear_ = Linear.fit(train.past, train.targets, train.counted)
-        if self.model_ == "linear":
-            self.run_ = TrainingRun([self.make_network().eval()])
-        else:
-            batch = 64
-            epochs = int(np.clip(STEPS * batch // len(train), 4, 100))
-            default = Training("mae", "adamw", 3e-3, "one-cycle", epochs, batch, restore_best=False)
-            training = dataclasses.replace(self.training or default, members=members, seed=self.seed)
-            self.run_ = fit(
-                self.make_network, train, valid, training,
-                device=self._device(), progress=progress, folder=folder and folder / part, resume=resume,
-            )  # fmt: skip
-            if self.run_.interrupted and not self.run_.history:
-                raise KeyboardInterrupt
-        self.networks_ = self.run_.members
+    def _steps_within(
+        self, start: float, models: Sequence[str], few: int, windows: Windows, options: dict[str, Any]
+    ) -> int:
+        """Return the steps for which the budget suffices: of a first training of all models, and a second of one."""
+        quiet = options | {"progress": False, "training": None}
+        trained = [model for model in models if model != "linear"]
+        if not trained or self.training is not None:
+            return STEPS
 
-    def _interval_widths(self, windows: Windows) -> NDArray[np.float64]:
-        errors = self._in_units(windows.targets.astype(np.float64)) - self._forecast(windows)
-        least = int(windows.counted.sum(axis=0).min())
+        def maker(model: str, members: int) -> Callable[[int], Any]:
+            return lambda steps: train(self.architecture_, [model], members, windows, steps=steps, **quiet)
+
+        makers = [maker(model, few) for model in trained] + [maker(trained[0], self.members)]
+        assert self.budget is not None
+        steps = steps_within(self.budget - (time_.perf_counter() - start), makers)
+        if steps < STEPS:
+            self._note(
+                f"The budget of {self.budget:g} s leaves {steps:,} of {STEPS:,} steps; another run may leave others."
+            )
+        return steps
+
+    def _measure(self, windows: Windows) -> list[Conformal]:
+        """Return the intervals of each target, in scaled units, from errors on windows that training did not see."""
+        if self.architecture_.quantiles:
+            return []
+        counted = windows.counted
+        errors = windows.targets.astype(np.float64) - self.ensemble_.forecast(windows, self._device())
+        least = int(counted.sum(axis=0).min())
         narrow = [f"{level:g} %" for level in self.levels if (least + 1) * level > 100 * least]
         if narrow:
             self._note(
                 f"Only {least} held-back windows measure the intervals: that of {' and '.join(narrow)} is no wider "
                 "than the largest error among them."
             )
-        return conformal_widths(errors, windows.counted, self.levels)
+        clock = np.searchsorted(np.unique(windows.times), windows.times[windows.origins])
+        return [
+            Conformal.fit(errors[..., number], counted[..., number], self.levels, origins=clock)
+            for number in range(errors.shape[-1])
+        ]
+
+    def _ahead(self, frame: Any, future: Any, series: Sequence[str] | None) -> tuple[Windows, Table]:
+        """Return the last window of each series with what is known ahead of it, and the table of them."""
+        self._check_fitted()
+        table = self.tail_ if frame is None else self._seen(frame)
+        if series is not None:
+            wanted = [series] if isinstance(series, str) else list(map(str, series))
+            strange = [name for name in wanted if name not in table.names]
+            if strange:
+                raise DataError(
+                    "predict", "names of series", some_names(strange), "Look at the series column."
+                )
+            table = table.of([table.names.index(name) for name in wanted])
+        rows = np.diff(table.starts)
+        if len(rows) == 1 and rows[0] < self.window_:
+            raise DataError(
+                f"column {self.targets_[0]!r}",
+                f"at least {self.window_:,} rows, the window of this model",
+                f"{len(table):,}",
+                "Give more of the rows before.",
+            )
+        ahead = known_ahead(table, self.horizon, future)
+        for line in dict.fromkeys([*self.features_.unseen(table), *self.features_.unseen(ahead)]):
+            logger.warning("%s", line)
+        table = table.last(self.window_)
+        return Windows.of(table, self.features_, self.window_, self.horizon, ahead=ahead, shortest=1), table
 
     def _note(self, sentence: str) -> None:
         self.notes_.append(sentence)
         logger.warning("%s", sentence)
 
     def _check_fitted(self) -> None:
-        if not hasattr(self, "widths_"):
+        if not hasattr(self, "intervals_"):
             raise OptionError(
                 "Forecaster", "a fitted forecaster", "one that has seen no data", "Call fit first."
             )
-
-    @torch.no_grad()
-    def _forecast(self, windows: Windows) -> NDArray[np.float64]:
-        """Return the mean of the members for each window, (windows, horizon), in the units of the data."""
-        device = self._device()
-        parts = np.array_split(np.arange(len(windows)), -(-len(windows) // 1024))
-        rows = []
-        for part in parts:
-            batch = windows.inputs(part).to(device)
-            made = [network.to(device)(batch.past, future=batch.future) for network in self.networks_]
-            rows.append(torch.stack(made).double().mean(0).cpu())
-        return self._in_units(torch.cat(rows).numpy())
-
-    def _in_units(self, scaled: NDArray[Any]) -> NDArray[np.float64]:
-        scaler = self.features_.scaler
-        return np.asarray(scaled, np.float64) * scaler.scale[0] + scaler.mean[0]
 
     def _device(self) -> torch.device:
         if self.device == "auto":
@@ -478,76 +579,10 @@ class Forecaster(BaseEstimator):
         return torch.device(self.device)
 
     def _seen(self, frame: Any) -> Table:
+        """Return the rows that a forecast of a frame's series starts from, with older ones where it has too few."""
         newer = frame if isinstance(frame, Table) else self.read(frame)
-        return newer if len(newer) >= self.window_ else self.tail_.followed_by(newer)
-
-    def _frame(
-        self,
-        kind: Literal["pandas", "polars"],
-        origins: NDArray[Any],
-        times: NDArray[Any],
-        mean: NDArray[np.float64],
-        actual: NDArray[np.float64] | None = None,
-    ) -> Any:
-        """Return the frame that `predict` and `backtest` promise; `times` and `mean` are (origins, horizon)."""
-        import narwhals as nw
-
-        count, horizon = mean.shape
-        columns: dict[str, Any] = {
-            "series": np.full(count * horizon, self.series_, dtype=object),
-            "target": np.full(count * horizon, self.target_, dtype=object),
-            "origin": np.repeat(origins, horizon),
-            "step": np.tile(np.arange(1, horizon + 1), count),
-            "time": times.ravel(),
-        }
-        if actual is not None:
-            columns["actual"] = actual.ravel()
-        columns["mean"] = mean.ravel()
-        for level, width in zip(self.levels, self.widths_, strict=True):
-            columns[f"lo-{level:g}"] = (mean - width).ravel()
-            columns[f"hi-{level:g}"] = (mean + width).ravel()
-        if kind == "polars":
-            columns |= {name: columns[name].tolist() for name in ("series", "target")}
-        return nw.from_dict(columns, backend=kind).to_native()
-
-
-def rows_needed(input_steps: int, horizon: int, test_size: float = 0.0) -> int:
-    """Return the least number of rows that `fit` needs; with `test_size`, that a table with such a held-out part needs.
-
-    >>> rows_needed(input_steps=4, horizon=14)
-    32
-    """
-    rows = input_steps + horizon
-    while True:
-        kept = rows - (_part(rows, test_size, horizon) if test_size else 0)
-        if kept - _held_back(kept, horizon) >= input_steps + horizon:
-            return rows
-        rows += 1
-
-
-def _held_back(rows: int, horizon: int) -> int:
-    """Return how many rows `fit` holds back at first."""
-    return min(_part(rows, VALID_SIZE, horizon), max(VALID_ROWS, 10 * horizon))
-
-
-def _part(rows: int, share: float, horizon: int) -> int:
-    """Return how many rows at the end are held out: their share, and no less than one horizon."""
-    return max(round(share * rows), horizon)
-
-
-def _input_steps(horizon: int, season: int, most: int) -> int:
-    """Return the steps to read: two horizons or two short seasons; from 24 to 168, and a third of the rows at most."""
-    wanted = max(2 * horizon, 2 * season if season <= 64 else 0, 24)
-    return max(min(wanted, 168, most // 3), SHORTEST)
-
-
-def _row(table: Table, time: Any, side: Any) -> int:
-    if np.issubdtype(table.times.dtype, np.integer):
-        return int(np.searchsorted(table.times, int(time), side=side))
-    import pandas as pd
-
-    try:
-        stamp = pd.Timestamp(time).to_datetime64().astype("datetime64[us]")
-    except (ValueError, TypeError) as error:
-        raise OptionError("backtest", "an origin that is a time", repr(time)) from error
-    return int(np.searchsorted(table.times, stamp, side=side))
+        if (np.diff(newer.starts) >= self.window_).all():
+            return newer
+        names = newer.names if newer.series else self.tail_.names
+        joined = self.tail_.followed_by(newer)
+        return joined.of([joined.names.index(name) for name in names])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Conformal", "conformal_widths"]
+__all__ = ["Bounds", "Conformal", "bounds_of_quantiles", "conformal_widths", "quantiles_of"]
 
 RATE = 0.02  # by which the logarithm of a side's factor moves in a row that brings only misses
 FURTHEST = 10.0  # of the logarithm of a factor
@@ -229,3 +229,30 @@ def conformal_widths(
                 widths[row, step] = sizes[min(rank, len(sizes)) - 1]
     widest = np.max(widths, axis=1, where=~np.isnan(widths), initial=0.0, keepdims=True)
     return np.where(np.isnan(widths), widest, widths)
+
+
+def quantiles_of(levels: Sequence[float]) -> tuple[float, ...]:
+    """Return the quantiles that make intervals: the median, and both ends of each level.
+
+    >>> quantiles_of([80])
+    (0.5, 0.1, 0.9)
+    """
+    return (0.5, *(round(0.5 + side * level / 200, 10) for level in levels for side in (-1, 1)))
+
+
+def bounds_of_quantiles(made: NDArray[np.float64], levels: Sequence[float]) -> list[Bounds]:
+    """Return the bounds of each target from a network's `quantiles_of` the levels, put in order where they cross.
+
+    Args:
+        made: (windows, horizon, targets, quantiles).
+        levels: in percent.
+    """
+    place = np.argsort(np.argsort(quantiles_of(levels), kind="stable"), kind="stable")
+    ordered = np.sort(made, axis=-1)
+    return [
+        {
+            level: (ordered[:, :, target, place[1 + 2 * row]], ordered[:, :, target, place[2 + 2 * row]])
+            for row, level in enumerate(levels)
+        }
+        for target in range(made.shape[2])
+    ]

@@ -11,16 +11,20 @@ from safetensors.numpy import load_file, save_file
 
 from unrolled.data.features import Features
 from unrolled.data.frequency import Frequency
-from unrolled.data.scaling import Scaler
+from unrolled.data.scaling import Power, Scaler
 from unrolled.data.table import Table
 from unrolled.errors import RunFolderError, UnrolledError
 from unrolled.estimators.baselines import Linear
+from unrolled.estimators.ensemble import Architecture, Ensemble
 from unrolled.estimators.forecaster import Forecaster
+from unrolled.estimators.intervals import Conformal
 from unrolled.training.options import Training, TrainingRun
 
 __all__ = ["load", "save_forecaster", "write_lines"]
 
-FORMAT_VERSION = 2  # 1: without covariates; its networks are no longer built
+FORMAT_VERSION = 3  # 1 and 2 were never released
+TABLE = ("columns", "time", "kind", "series", "names", "targets", "known", "past", "blank", "zone")
+INTERVALS = ("centre", "lower", "upper", "factors")
 
 
 def load(folder: str | Path, device: str = "auto") -> Forecaster:
@@ -65,43 +69,52 @@ def save_forecaster(forecaster: Forecaster, folder: Path) -> None:
     """Write config.json, model.safetensors, history.jsonl and timing.jsonl into an existing folder."""
     parameters = forecaster.get_params(deep=False)
     training = parameters.pop("training")
-    tail = forecaster.tail_
+    tail, features, ensemble = forecaster.tail_, forecaster.features_, forecaster.ensemble_
+    ahead = tail.ahead
     config = {
         "format_version": FORMAT_VERSION,
         "estimator": "Forecaster",
         "parameters": parameters | {"levels": list(forecaster.levels)},
         "training": None if training is None else dataclasses.asdict(training),
-        "target": forecaster.target_,
-        "time": forecaster.time_,
-        "series": forecaster.series_,
-        "kind": forecaster.kind_,
-        "model": forecaster.model_,
-        "season": forecaster.season_,
-        "lag": forecaster.lag_,
-        "input_steps": forecaster.input_steps_,
+        "architecture": dataclasses.asdict(ensemble.architecture),
+        "models": {model: len(networks) for model, networks in ensemble.networks.items()},
         "frequency": dataclasses.asdict(forecaster.frequency_),
-        "columns": {"all": tail.columns, "past": tail.past, "known": tail.known},
+        "table": {name: getattr(tail, name) for name in TABLE},
+        "times": str(tail.times.dtype),
+        "labels": {name: labels.tolist() for name, labels in tail.labels.items()},
+        "ahead": None
+        if ahead is None
+        else {"labels": {name: labels.tolist() for name, labels in ahead.labels.items()}},
+        "static": {name: values.tolist() for name, values in tail.static.items()},
         "features": {
-            "categories": forecaster.features_.categories,
-            "numeric": forecaster.features_.numeric,
-            "names": forecaster.features_.names,
+            name: getattr(features, name) for name in ("series", "categories", "names", "static", "kinds")
         },
-        "tail_labels": {name: labels.tolist() for name, labels in tail.labels.items()},
-        "tail_times": {"dtype": str(tail.times.dtype), "values": tail.times.astype(np.int64).tolist()},
         "notes": forecaster.notes_,
     }
     tensors: dict[str, Any] = {
-        "scaler.mean": forecaster.features_.scaler.mean,
-        "scaler.scale": forecaster.features_.scaler.scale,
-        "linear.weight": forecaster.linear_.weight,
-        "linear.bias": forecaster.linear_.bias,
-        "widths": forecaster.widths_,
-        "tail.values": tail.values,
-        "tail.observed": tail.observed,
+        "scaler.mean": features.scaler.mean,
+        "scaler.scale": features.scaler.scale,
+        "known.mean": features.known.mean,
+        "known.scale": features.known.scale,
+        "line.weight": np.stack([line.weight for line in ensemble.lines]),
+        "line.bias": np.stack([line.bias for line in ensemble.lines]),
     }
-    for number, network in enumerate(forecaster.networks_):
-        for name, tensor in network.state_dict().items():
-            tensors[f"member.{number}.{name}"] = tensor.cpu().numpy()
+    for name, table in (("tail", tail), ("ahead", ahead)):
+        if table is not None:
+            tensors |= {
+                f"{name}.values": np.where(table.observed | (name == "tail"), table.values, 0.0),
+                f"{name}.observed": table.observed,
+                f"{name}.times": table.times.astype(np.int64),
+                f"{name}.starts": table.starts,
+            }
+    if features.power is not None:
+        tensors["power"] = features.power.exponents
+    for number, intervals in enumerate(forecaster.intervals_):
+        tensors |= {f"intervals.{number}.{name}": getattr(intervals, name) for name in INTERVALS}
+    for model, networks in ensemble.networks.items():
+        for number, network in enumerate(networks):
+            for name, tensor in network.state_dict().items():
+                tensors[f"{model}.{number}.{name}"] = tensor.cpu().numpy()
     save_file(
         {name: np.ascontiguousarray(array) for name, array in tensors.items()}, folder / "model.safetensors"
     )
@@ -121,83 +134,142 @@ def _read_forecaster(config: dict[str, Any], tensors: dict[str, Any], place: Pat
     training = config["training"]
     forecaster = Forecaster(**parameters, training=None if training is None else Training(**training))
     forecaster.check_options()
-    forecaster.target_, forecaster.time_, forecaster.series_ = (
-        config["target"],
-        config["time"],
-        config["series"],
-    )
-    forecaster.kind_, forecaster.model_, forecaster.notes_ = config["kind"], config["model"], config["notes"]
-    forecaster.season_, forecaster.lag_ = config["season"], config["lag"]
-    forecaster.input_steps_ = config["input_steps"]
     calendar = config["frequency"]
     forecaster.frequency_ = Frequency(**(calendar | {"slots": tuple(calendar["slots"])}))
-    features, columns = config["features"], config["columns"]
-    forecaster.features_ = Features(
-        Scaler(tensors["scaler.mean"], tensors["scaler.scale"]),
-        {name: tuple(labels) for name, labels in features["categories"].items()},
-        features["numeric"],
-        tuple(features["names"]),
-    )
-    forecaster.linear_ = Linear(tensors["linear.weight"], tensors["linear.bias"])
-    forecaster.widths_ = tensors["widths"]
-    forecaster.tail_ = Table(
-        np.asarray(config["tail_times"]["values"], np.int64).astype(config["tail_times"]["dtype"]),
-        tensors["tail.values"],
-        tensors["tail.observed"],
-        tuple(columns["all"]),
-        forecaster.frequency_,
-        forecaster.time_,
-        forecaster.series_,
-        forecaster.kind_,
-        (),
-        tuple(columns["past"]),
-        tuple(columns["known"]),
-        {name: np.asarray(labels, object) for name, labels in config["tail_labels"].items()},
-    )
-    numbers = sorted({int(name.split(".")[1]) for name in tensors if name.startswith("member.")})
-    forecaster.networks_ = [_read_network(forecaster, tensors, f"member.{number}.") for number in numbers]
-    if not numbers:
-        raise KeyError("member.0")
+    forecaster.features_ = _read_features(config["features"], tensors)
+    tail = forecaster.tail_ = _read_tail(config, tensors, forecaster.frequency_)
+    forecaster.targets_, forecaster.time_, forecaster.series_ = tail.targets, tail.time, tail.series
+    forecaster.kind_, forecaster.zone_, forecaster.notes_ = tail.kind, tail.zone, config["notes"]
+    shape = config["architecture"]
+    architecture = Architecture(**(shape | {"quantiles": tuple(shape["quantiles"])}))
+    forecaster.architecture_ = architecture
+    forecaster.season_, forecaster.lag_ = architecture.season, architecture.lag
+    forecaster.input_steps_, forecaster.model_ = architecture.length, forecaster.model
+    lines = [Linear(*line) for line in zip(tensors["line.weight"], tensors["line.bias"], strict=True)]
+    networks = {
+        model: [
+            _read_network(architecture.network(model, lines), tensors, f"{model}.{n}.")
+            for n in range(members)
+        ]
+        for model, members in config["models"].items()
+    }
+    targets = 0 if architecture.quantiles else architecture.targets
+    forecaster.intervals_ = [
+        Conformal(tuple(parameters["levels"]), *(tensors[f"intervals.{number}.{name}"] for name in INTERVALS))
+        for number in range(targets)
+    ]
     history, timing = ([json.loads(line) for line in (place / name).read_text("utf-8").splitlines()]
                        for name in ("history.jsonl", "timing.jsonl"))  # fmt: skip
-    forecaster.run_ = TrainingRun(forecaster.networks_, history, timing)
+    found = [network for group in networks.values() for network in group]
+    forecaster.ensemble_ = Ensemble(architecture, lines, networks, TrainingRun(found, history, timing))
+    forecaster.seconds_ = {}
     return forecaster
+
+
+def _read_features(config: dict[str, Any], tensors: dict[str, Any]) -> Features:
+    categories, kinds = (
+        {name: tuple(labels) for name, labels in config[key].items()} for key in ("categories", "kinds")
+    )
+    return Features(
+        tuple(config["series"]), Scaler(tensors["scaler.mean"], tensors["scaler.scale"]),
+        Scaler(tensors["known.mean"], tensors["known.scale"]), categories, tuple(config["names"]),
+        {name: (mean, scale) for name, (mean, scale) in config["static"].items()}, kinds,
+        Power(tensors["power"]) if "power" in tensors else None,
+    )  # fmt: skip
+
+
+def _read_tail(config: dict[str, Any], tensors: dict[str, Any], frequency: Frequency) -> Table:
+    table: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in config["table"].items()
+    }
+    ahead = None
+    if config["ahead"] is not None:
+        numeric = tuple(name for name in table["columns"] if name in table["known"])
+        observed = tensors["ahead.observed"]
+        ahead = Table(
+            tensors["ahead.times"].astype(config["times"]),
+            np.where(observed, tensors["ahead.values"], np.nan), observed, frequency=frequency,
+            starts=tensors["ahead.starts"],
+            labels={name: np.asarray(labels, object) for name, labels in config["ahead"]["labels"].items()},
+            **(table | {"columns": numeric, "targets": (), "past": ()}),
+        )  # fmt: skip
+    return Table(
+        tensors["tail.times"].astype(config["times"]), tensors["tail.values"], tensors["tail.observed"],
+        frequency=frequency, starts=tensors["tail.starts"],
+        labels={name: np.asarray(labels, object) for name, labels in config["labels"].items()},
+        static={
+            name: np.asarray(values, np.float64 if name in config["features"]["static"] else object)
+            for name, values in config["static"].items()
+        },
+        ahead=ahead, **table,
+    )  # fmt: skip
 
 
 def _check_tensors(config: dict[str, Any], tensors: dict[str, Any]) -> None:
     """Raise a ValueError where sizes disagree or a number is not finite, before anything is allocated by them."""
-    horizon, window = config["parameters"]["horizon"], config["input_steps"] + config["lag"]
-    wide = len(config["columns"]["all"])
-    shapes = {
-        "linear.weight": (horizon, window),
-        "linear.bias": (horizon,),
-        "widths": (len(config["parameters"]["levels"]), horizon),
-        "scaler.mean": (wide,),
-        "scaler.scale": (wide,),
-        "tail.values": (window, wide),
-        "tail.observed": (window, wide),
+    shape, table = config["architecture"], config["table"]
+    horizon, targets, window = shape["horizon"], shape["targets"], shape["length"] + shape["lag"]
+    wide, rows, levels = (
+        len(table["columns"]),
+        len(tensors["tail.values"]),
+        len(config["parameters"]["levels"]),
+    )
+    own = targets + len(table["past"])
+    shapes: dict[str, tuple[int, ...]] = {
+        "line.weight": (targets, horizon, window),
+        "line.bias": (targets, horizon),
+        "scaler.mean": (len(config["features"]["series"]), own),
+        "scaler.scale": (len(config["features"]["series"]), own),
+        "known.mean": (wide - own,),
+        "known.scale": (wide - own,),
+        "tail.values": (rows, wide),
+        "tail.observed": (rows, wide),
+        "tail.times": (rows,),
+        "tail.starts": (len(table["names"]) + 1,),
     }
-    for name, shape in shapes.items():
-        if tensors[name].shape != shape:
-            raise ValueError(f"{name} of shape {tensors[name].shape} instead of {shape}")
+    for number in range(0 if shape["quantiles"] else targets):
+        shapes[f"intervals.{number}.centre"] = (horizon,)
+        shapes[f"intervals.{number}.lower"] = shapes[f"intervals.{number}.upper"] = (levels, horizon)
+        shapes[f"intervals.{number}.factors"] = (levels, 2)
+    for name, expected in shapes.items():
+        if tensors[name].shape != expected:
+            raise ValueError(f"{name} of shape {tensors[name].shape} instead of {expected}")
+    if config["ahead"] is not None:
+        rows_ahead, numeric = len(tensors["ahead.times"]), wide - own
+        shapes = {"ahead.values": (rows_ahead, numeric), "ahead.observed": (rows_ahead, numeric),
+                  "ahead.starts": (len(table["names"]) + 1,)}  # fmt: skip
+        if any(tensors[name].shape != expected for name, expected in shapes.items()):
+            raise ValueError("rows ahead of another shape")
+        if any(len(labels) != rows_ahead for labels in config["ahead"]["labels"].values()):
+            raise ValueError("labels are not those of the rows ahead")
     broken = [
         name for name, array in tensors.items() if array.dtype.kind == "f" and not np.isfinite(array).all()
     ]
     if broken:
         raise ValueError(f"{broken[0]} is not finite")
-    times, calendar = config["tail_times"], config["frequency"]
-    if times["dtype"] not in ("datetime64[us]", "int64") or len(times["values"]) != window:
-        raise ValueError("tail_times are not the times of the window")
-    if any(len(labels) != window for labels in config["tail_labels"].values()):
-        raise ValueError("tail_labels are not those of the window")
+    starts, calendar = tensors["tail.starts"], config["frequency"]
+    if config["times"] not in ("datetime64[us]", "int64"):
+        raise ValueError("times of another type")
+    if (
+        starts[0] != 0
+        or starts[-1] != rows
+        or (np.diff(starts) < 1).any()
+        or (np.diff(starts) > window).any()
+    ):
+        raise ValueError("tail.starts are not those of the rows")
+    if any(len(labels) != rows for labels in config["labels"].values()):
+        raise ValueError("labels are not those of the rows")
+    if any(len(values) != len(table["names"]) for values in config["static"].values()):
+        raise ValueError("static columns are not those of the series")
     if max(calendar["microseconds"], calendar["months"], calendar["count"]) < 1:
         raise ValueError("a frequency without a step")
+    if not config["models"] or not all(members >= 1 for members in config["models"].values()):
+        raise ValueError("no members")
 
 
-def _read_network(forecaster: Forecaster, tensors: dict[str, Any], prefix: str) -> Any:
+def _read_network(network: Any, tensors: dict[str, Any], prefix: str) -> Any:
     import torch
 
-    network = forecaster.make_network()
     own = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
     network.load_state_dict({name: torch.from_numpy(array) for name, array in own.items()})
     return network.eval()

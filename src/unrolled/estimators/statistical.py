@@ -7,8 +7,9 @@ over the rows gives the state at every origin; the forecasts of all origins are 
 import logging
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -182,23 +183,38 @@ def _carry(
     """Return the forecasts of all origins; None where one is not finite."""
     length, parts, refitted = int(origins[0]) + 1 - start, [], 0
     for number, part in enumerate(np.array_split(origins, min(refits + 1, len(origins)))):
+        made = None
         if number and time.monotonic() < deadline:
             newer = int(part[0]) + 1 - length
-            try:
-                model, start, refitted = (
-                    model.fit(values[newer : int(part[0]) + 1], deadline),
-                    newer,
-                    refitted + 1,
-                )
-            except Exception as error:
-                logger.info("%s goes on with the parameters it had: %s", model.name, error)
-        try:
-            parts.append(model.forecasts(values[start : int(part[-1]) + 1], part - start, horizon))
-        except Exception as error:
-            logger.info("%s: %s", model.name, error)
+            history = values[newer : int(part[0]) + 1]
+            fresh = _tried(partial(model.fit, history, deadline), model)
+            made = fresh and _forecasts(fresh, values, part, newer, horizon)
+            if made is not None:
+                model, start, refitted = fresh, newer, refitted + 1
+        if made is None:  # goes on with the parameters it had
+            made = _forecasts(model, values, part, start, horizon)
+        if made is None:
             return None
-    forecasts = np.concatenate(parts)
-    return Statistical(forecasts, refitted, model.name, 0.0) if np.isfinite(forecasts).all() else None
+        parts.append(made)
+    return Statistical(np.concatenate(parts), refitted, model.name, 0.0)
+
+
+def _forecasts(
+    model: _Model, values: NDArray[np.float64], origins: NDArray[Any], start: int, horizon: int
+) -> NDArray[np.float64] | None:
+    """Return (origins, horizon); None where one is not finite."""
+    made = _tried(
+        lambda: model.forecasts(values[start : int(origins[-1]) + 1], origins - start, horizon), model
+    )
+    return made if made is not None and np.isfinite(made).all() else None
+
+
+def _tried(make: Callable[[], Any], model: _Model) -> Any:
+    try:
+        return make()
+    except Exception as error:  # statsmodels raises what its linear algebra raises
+        logger.info("%s: %s", model.name, error)
+        return None
 
 
 def _candidates(kind: str, season: int, history: NDArray[np.float64]) -> list[_Model]:

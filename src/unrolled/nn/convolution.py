@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from unrolled.errors import ShapeError
 from unrolled.kernels.recurrence import Activation
-from unrolled.kernels.reference import ACTIVATIONS
+from unrolled.kernels.reference import ACTIVATIONS, project
 from unrolled.nn.validation import check_activation, check_choice, check_input, check_mask, check_positive
 
 __all__ = [
@@ -88,16 +88,12 @@ class Conv1D(nn.Module):
         left, right = _padding(x.shape[-2], span, self.strides, self.padding)
         _check_span("Conv1D", x, left + right, span)
         x = F.pad(x, (0, 0, left, right))
-        weight: Tensor = self.weight
-        bias: Tensor = self.bias
-        groups = 1
         if stacked:
-            groups = len(weight)
-            # One convolution with a group for each member: channels of all members side by side.
-            x, weight, bias = x.permute(1, 2, 0, 3).flatten(2), weight.flatten(0, 1), bias.flatten()
-        y = F.conv1d(x.mT, weight, bias, self.strides, 0, self.dilation_rate, groups).mT
-        if stacked:
-            y = y.unflatten(-1, (groups, -1)).permute(2, 0, 1, 3)
+            # As a product a member: a convolution in groups would have other bits than each member's own.
+            kernels = x.unfold(-2, span, self.strides)[..., :: self.dilation_rate]
+            y = project(kernels.flatten(-2), self.weight.flatten(-2), self.bias)
+        else:
+            y = F.conv1d(x.mT, self.weight, self.bias, self.strides, 0, self.dilation_rate).mT
         return ACTIVATIONS[self.activation](y) if self.activation else y
 
     def extra_repr(self) -> str:

@@ -11,9 +11,11 @@ import numpy as np
 
 from unrolled import __version__
 from unrolled.data.ahead import known_ahead
+from unrolled.data.calendar_rows import count
 from unrolled.data.table import Table, show_time
 from unrolled.errors import DataError, OptionError
-from unrolled.estimators.forecaster import SHORTEST, Forecaster, rows_needed
+from unrolled.estimators.forecaster import Forecaster
+from unrolled.estimators.plan import SHORTEST, held_out, rows_needed, stops
 from unrolled.estimators.saving import save_forecaster
 from unrolled.estimators.scores import verdict
 from unrolled.report.page import ForecastPage, render
@@ -49,6 +51,7 @@ def run_forecast(
     say: Callable[[str], None] = lambda line: None,
     resume: bool = False,
     future: Any = None,
+    statistical: bool = True,
 ) -> ForecastRun:
     """Train on the first rows, score on the last, forecast past the end, and write the run folder's files.
 
@@ -63,6 +66,7 @@ def run_forecast(
         say: is told what is done, a line at a time.
         resume: go on from the checkpoints that an earlier run has left in `folder`.
         future: the known columns of the steps to forecast, as for `Forecaster.predict`.
+        statistical: whether SARIMA and ETS stand among the baselines.
 
     Raises:
         OptionError: `test_size` is out of its range.
@@ -70,32 +74,36 @@ def run_forecast(
     """
     if not 0 < test_size < 1:
         raise OptionError("--test-size", "a share between 0 and 1", str(test_size))
-    start = time.perf_counter()
-    horizon = forecaster.horizon
-    test_rows = max(round(test_size * len(table)), horizon)
+    horizon, seconds = forecaster.horizon, {}
+    test_rows = held_out(table, test_size, horizon)
     shortest = forecaster.input_steps or SHORTEST
     needed = rows_needed(shortest, horizon, test_size)
-    if len(table) < needed:
+    longest = int(np.diff(table.starts).max())
+    if longest < needed:
         raise DataError(
             f"column {table.columns[0]!r}",
             f"at least {needed:,} rows for a window of {shortest} steps, a horizon of {horizon} "
             f"and {test_size:.0%} held out",
-            f"{len(table):,}",
+            f"{longest:,}",
             "Give more rows, or shorten the horizon.",
         )
     ahead = known_ahead(table, horizon, future)  # what lacks is said before the training
-    first = len(table) - test_rows
-    kept = table[:first]
+    first = stops(table, test_rows)
+    kept = table.until(first)
+    kept = kept.of(np.flatnonzero(np.diff(kept.starts)))
     say(
-        f"Training on {len(kept):,} rows up to {show_time(kept.times[-1])}; the last {test_rows:,} are held out."
+        f"Training on {len(kept):,} rows up to {show_time(kept.times.max())}; the last {test_rows:,} "
+        f"{'rows of each series' if len(table.names) > 1 else 'rows'} are held out."
     )
     forecaster.fit(kept, folder=folder, resume=resume)
-    trained = time.perf_counter()
-    backtest = forecaster.backtest(table, first_origin=table.times[first - 1])
+    begin = time.perf_counter()
+    backtest = forecaster.backtest(table, first_origin=kept.times.max(), statistical=statistical)
     wins, sentence = verdict(backtest.scores)
-    forecast = forecaster.update(table).predict(future=ahead)
     scored = time.perf_counter()
-    seconds = {"train": trained - start, "score": scored - trained}
+    forecaster.update(table)
+    forecast = forecaster.predict(future=ahead)
+    members = forecaster.predict_members(future=ahead)
+    seconds = forecaster.seconds_ | {"backtest": scored - begin, "forecast": time.perf_counter() - scored}
     metrics = backtest.scores | {"seconds": {name: round(value, 3) for name, value in seconds.items()}}
 
     save_forecaster(forecaster, folder)
@@ -104,21 +112,34 @@ def run_forecast(
     plain.to_csv(folder / "forecast.csv", index=False)
     page = ForecastPage(
         title=title,
-        target=table.columns[0],
-        times=table.times,
-        values=table.values[:, 0],
-        observed=table.observed[:, 0],
+        target=", ".join(table.targets),
+        histories=_histories(table),
         forecast=plain,
         levels=tuple(forecaster.levels),
         scores=metrics,
         training=forecaster.run_.history,
-        settings=_settings(forecaster, table, test_size, seconds),
-        notes=list(dict.fromkeys([*table.notes, *forecaster.notes_])),
+        settings=_settings(forecaster, table, test_size),
+        notes=list(dict.fromkeys([*table.notes, *forecaster.notes_, *metrics.get("notes", [])])),
         verdict=sentence,
         command=command,
+        backtest=_to_pandas(backtest.frame),
+        members=members if len(members) > 1 else None,
+        seconds=metrics["seconds"],
     )
     (folder / "report.html").write_text(render(page), "utf-8")
     return ForecastRun(forecast, metrics, wins, sentence)
+
+
+def _histories(table: Table) -> dict[tuple[str, str], tuple[Any, Any, Any]]:
+    """Return times, values and which were observed, of each target of each series."""
+    found = {}
+    for number, name in enumerate(table.names):
+        rows = slice(int(table.starts[number]), int(table.starts[number + 1]))
+        for column, target in enumerate(table.targets):
+            found[name, target] = (
+                np.asarray(table.local(table.times[rows])), table.values[rows, column], table.observed[rows, column]
+            )  # fmt: skip
+    return found
 
 
 def _to_pandas(frame: Any) -> Any:
@@ -127,25 +148,32 @@ def _to_pandas(frame: Any) -> Any:
     return nw.from_native(frame).to_pandas()
 
 
-def _settings(
-    forecaster: Forecaster, table: Table, test_size: float, seconds: dict[str, float]
-) -> dict[str, str]:
+def _settings(forecaster: Forecaster, table: Table, test_size: float) -> dict[str, str]:
     import torch
 
-    parameters = sum(parameter.numel() for parameter in forecaster.networks_[0].parameters())
-    members, scaler = len(forecaster.networks_), forecaster.features_.scaler
+    networks = forecaster.ensemble_.networks
+    models = [
+        f"{count(len(group), 'network')} ({model}, {sum(p.numel() for p in group[0].parameters()):,} parameters each)"
+        if model != "linear" else "a line (ridge)" for model, group in networks.items()
+    ]  # fmt: skip
+    span = f"{show_time(table.times.min())} to {show_time(table.times.max())}"
+    series = f" of {len(table.names):,} series" if len(table.names) > 1 else ""
+    scaler = forecaster.features_.scaler
+    scaling = "each series and column by its own mean and standard deviation"
+    if len(table.names) == len(table.targets) == 1:
+        scaling = f"mean {scaler.mean[0, 0]:.6g}, standard deviation {scaler.scale[0, 0]:.6g}"
     return {
-        "Rows": f"{len(table):,}, {table.frequency.label}, {show_time(table.times[0])} to {show_time(table.times[-1])}",
+        "Rows": f"{len(table):,}{series}, {table.frequency.label}, {span}",
         "Horizon": f"{forecaster.horizon} steps",
-        "Model": f"{forecaster.model_}, {members} member{'' if members == 1 else 's'}, {parameters:,} parameters each",
+        "Model": "the mean of " + " and ".join(models) if len(forecaster.networks_) > 1 else models[0],
         "Window": f"{forecaster.window_:,} steps (the recurrent layer reads {forecaster.input_steps_:,})",
-        "Reads": ", ".join([table.columns[0], *table.past, *table.known, *_calendar(forecaster)]),
+        "Reads": ", ".join(
+            [*table.targets, *table.past, *table.known, *table.static, *_calendar(forecaster)]
+        ),
         "Season": f"{forecaster.season_:,} steps" if forecaster.season_ > 1 else "none found",
         "Held out": f"the last {test_size:.0%} of the rows",
-        "Scaling": f"mean {scaler.mean[0]:.6g}, standard deviation {scaler.scale[0]:.6g}, "
-        "of the training part",
+        "Scaling": f"{scaling}, of the training part",
         "Seed": str(forecaster.seed),
-        "Seconds": ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()),
         "Versions": f"unrolled {__version__}, torch {torch.__version__}, NumPy {np.__version__}",
     }
 

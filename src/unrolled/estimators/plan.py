@@ -1,0 +1,133 @@
+"""How long windows are, what is held back, and the season: decided from a table before anything is trained."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.data.table import Table
+from unrolled.errors import OptionError
+from unrolled.estimators.baselines import find_season
+
+__all__ = [
+    "SHORTEST",
+    "check_time",
+    "held_back",
+    "held_out",
+    "input_steps",
+    "part",
+    "row_after",
+    "rows_needed",
+    "season_of",
+    "stops",
+]
+
+VALID_SIZE = 0.15  # share of the rows given to `fit` that are held back at first: they measure the intervals
+VALID_ROWS = 500  # and no more of them than this, or ten horizons
+SHORTEST = 4  # steps of a window, where its length is left to us
+VOTERS = 25  # series that are asked for their season
+
+
+def rows_needed(input_steps: int, horizon: int, test_size: float = 0.0) -> int:
+    """Return the least number of rows that `fit` needs; with `test_size`, that a table with such a held-out part needs.
+
+    >>> rows_needed(input_steps=4, horizon=14)
+    32
+    """
+    rows = input_steps + horizon
+    while True:
+        kept = rows - (part(rows, test_size, horizon) if test_size else 0)
+        if kept - held_back(kept, horizon) >= input_steps + horizon:
+            return rows
+        rows += 1
+
+
+def held_back(rows: int, horizon: int) -> int:
+    """Return how many rows of the longest series `fit` holds back at first."""
+    return min(part(rows, VALID_SIZE, horizon), max(VALID_ROWS, 10 * horizon))
+
+
+def part(rows: int, share: float, horizon: int) -> int:
+    """Return how many rows at the end are held out: their share, and no less than one horizon."""
+    return max(round(share * rows), horizon)
+
+
+def held_out(table: Table, share: float, horizon: int) -> int:
+    """Return `part` of the series that the length of the others is measured by."""
+    return part(int(np.diff(table.starts)[_longest(table)]), share, horizon)
+
+
+def stops(table: Table, rows: int) -> NDArray[np.int64]:
+    """Return for each series the row before which its held-out part begins, (series,).
+
+    It begins at the same time for all: `rows` before the end of the series that ends last. Series of numbered
+    rows have no time in common: of each, as many are held out.
+    """
+    begin, end = table.starts[:-1], table.starts[1:]
+    if len(table.names) == 1 or np.issubdtype(table.times.dtype, np.integer):
+        return np.maximum(end - rows, begin)
+    longest = _longest(table)
+    cut = table.times[max(end[longest] - rows, begin[longest])]
+    return row_after(table, cut, "left")
+
+
+def row_after(table: Table, time: Any, side: str) -> NDArray[np.int64]:
+    """Return for each series the row where a time stands or would stand, as `numpy.searchsorted` does, (series,)."""
+    earlier = table.times < time if side == "left" else table.times <= time
+    counts = np.bincount(table.owner[earlier], minlength=len(table.names))
+    return table.starts[:-1] + counts
+
+
+def _longest(table: Table) -> int:
+    """Return the number of the series that ends last; of several, the longest."""
+    rows = np.diff(table.starts)
+    if np.issubdtype(table.times.dtype, np.integer):
+        return int(np.argmax(rows))
+    filled = np.flatnonzero(rows)
+    ends = table.times[table.starts[1:][filled] - 1]
+    latest = filled[ends == ends.max()]
+    return int(latest[np.argmax(rows[latest])])
+
+
+def input_steps(horizon: int, season: int, most: int) -> int:
+    """Return the steps to read: two horizons or two short seasons; from 24 to 168, and a third of the rows at most."""
+    wanted = max(2 * horizon, 2 * season if season <= 64 else 0, 24)
+    return max(min(wanted, 168, most // 3), SHORTEST)
+
+
+def season_of(table: Table, stop: NDArray[np.int64], horizon: int) -> int:
+    """Return the season of most of the longest series and their targets, from rows before `stop` alone."""
+    rows = stop - table.starts[:-1]
+    found: dict[int, int] = {}
+    for number in np.argsort(-rows, kind="stable")[:VOTERS]:
+        for target in range(len(table.targets)):
+            # A gap that reaches beyond these rows was filled from what comes after them.
+            begin = int(table.starts[number])
+            real = np.flatnonzero(table.observed[begin : stop[number], target])
+            values = table.values[begin : begin + real[-1] + 1, target] if len(real) else np.zeros(0)
+            season = find_season(values, table.frequency.seasons, horizon)
+            found[season] = found.get(season, 0) + 1
+    return max(sorted(found), key=lambda season: found[season])
+
+
+def check_time(table: Table, time: Any) -> Any:
+    """Return a user's origin as a time of the table; a `numpy.datetime64` is one already.
+
+    Raises:
+        OptionError: it is none.
+    """
+    if isinstance(time, np.datetime64):
+        return time.astype("datetime64[us]")
+    if np.issubdtype(table.times.dtype, np.integer):
+        return int(time)
+    import pandas as pd
+
+    try:
+        stamp = pd.Timestamp(time)
+        if table.zone:
+            stamp = (
+                (stamp if stamp.tzinfo else stamp.tz_localize(table.zone)).tz_convert("UTC").tz_localize(None)
+            )
+        return stamp.to_datetime64().astype("datetime64[us]")
+    except (ValueError, TypeError) as error:
+        raise OptionError("backtest", "an origin that is a time", repr(time)) from error

@@ -1,0 +1,246 @@
+"""Backtests: forecasts from each origin of a period that lies behind us, beside the baselines on the same windows."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from unrolled.data.table import Table, show_time
+from unrolled.data.windows import Windows
+from unrolled.errors import DataError
+from unrolled.estimators.baselines import drift, naive, seasonal_naive
+from unrolled.estimators.frames import forecast_frame
+from unrolled.estimators.intervals import Bounds
+from unrolled.estimators.plan import check_time, row_after
+from unrolled.estimators.scores import Backtest, score, seasonal_scale
+from unrolled.estimators.statistical import statistical
+
+if TYPE_CHECKING:
+    from unrolled.estimators.forecaster import Forecaster
+
+__all__ = ["roll"]
+
+STATISTICAL_SECONDS = 8.0  # for each of SARIMA and ETS
+
+
+def roll(
+    forecaster: "Forecaster",
+    table: Table,
+    first_origin: Any,
+    last_origin: Any,
+    stride: int,
+    every: int,
+    with_statistical: bool,
+) -> Backtest:
+    """Return what `Forecaster.backtest` promises; `every` is the number of origins between trainings, 0 for never."""
+    windows = _origins(forecaster, table, first_origin, last_origin, stride)
+    origins = windows.origins
+    if every:
+        mean, bounds = _refitted(forecaster, table, windows, every)
+    else:
+        mean, bounds = _followed(forecaster, windows)
+    ahead = origins[:, None] + np.arange(1, windows.horizon + 1)
+    actual, counted = table.values[ahead][..., : len(table.targets)], windows.counted
+    if not counted.any():
+        raise DataError(
+            "backtest",
+            "at least one observed value after an origin",
+            f"filled gaps only, {len(windows):,} origins",
+            "Give data with fewer gaps, or another period.",
+        )
+    others, notes = _baselines(forecaster, table, windows, with_statistical)
+    forecasts = {"": windows.in_units(mean)} | {name: windows.in_units(z) for name, z in others.items()}
+    intervals = [
+        {level: tuple(_one(windows, side, number) for side in pair) for level, pair in target.items()}
+        for number, target in enumerate(bounds)
+    ]
+    scales = _scales(forecaster, table, windows)
+
+    def scored(targets: list[int]) -> dict[str, Any]:
+        """Return the scores of some targets, their windows one below the other."""
+
+        def stacked(values: NDArray[Any]) -> NDArray[Any]:
+            return np.concatenate([values[..., number] for number in targets])
+
+        limits: Any = {
+            level: tuple(
+                np.concatenate([intervals[number][level][side] for number in targets]) for side in (0, 1)
+            )
+            for level in forecaster.levels
+        }
+        scale = np.concatenate([scales[:, number] for number in targets])
+        rows = {
+            name: score(
+                stacked(actual),
+                stacked(forecast),
+                stacked(counted),
+                scale=scale,
+                intervals=None if name else limits,
+            )
+            for name, forecast in forecasts.items()
+        }
+        return {"model": rows.pop(""), "baselines": rows}
+
+    scores = scored([*range(len(table.targets))])
+    if len(table.targets) > 1:
+        scores["targets"] = {name: scored([number]) for number, name in enumerate(table.targets)}
+    scores["held_out"] = {
+        "windows": len(windows),
+        "series": len(np.unique(windows.series)),
+        "first_origin": show_time(table.times[origins].min()),
+        "last_origin": show_time(table.times[origins].max()),
+    }
+    if notes:
+        scores["notes"] = notes
+    return Backtest(forecast_frame(table, windows, mean, bounds, np.where(counted, actual, np.nan)), scores)
+
+
+def _one(windows: Windows, scaled: NDArray[np.float64], target: int) -> NDArray[np.float64]:
+    """Return one target's numbers, (windows, horizon), in the units of the data."""
+    return windows.in_units(np.repeat(scaled[..., None], windows.observed.shape[1], axis=-1))[..., target]
+
+
+def _origins(
+    forecaster: "Forecaster", table: Table, first_origin: Any, last_origin: Any, stride: int
+) -> Windows:
+    length, horizon = max(forecaster.window_, forecaster.season_), forecaster.horizon
+    begin = table.starts[:-1]
+    first = np.full(len(begin), length)
+    stop = np.diff(table.starts)
+    if first_origin is not None:
+        first = row_after(table, check_time(table, first_origin), "left") - begin + 1
+    if last_origin is not None:
+        stop = np.minimum(stop, row_after(table, check_time(table, last_origin), "right") - begin + horizon)
+    scaler = forecaster.features_.of(table, np.maximum(first, 1))
+    windows = Windows.of(table, forecaster.features_, length, horizon, first, stop, scaler=scaler)
+    if not len(windows):
+        raise DataError(
+            "backtest",
+            f"an origin with {length:,} rows up to it and {horizon} after it",
+            f"none among {len(table):,} rows",
+            "Give more rows, or another period.",
+        )
+    if len(begin) == 1:
+        return windows.take(slice(None, None, stride))
+    # Of each series, every stride-th of its rows, from its first origin on.
+    since = windows.origins - windows.origins[np.searchsorted(windows.series, windows.series)]
+    return windows.take(since % stride == 0)
+
+
+def _followed(forecaster: "Forecaster", windows: Windows) -> tuple[NDArray[np.float64], list[Bounds]]:
+    """Return the forecasts of a model that stays as it is, and intervals that follow what they missed before."""
+    shown = _read(forecaster, windows)
+    mean, bounds = forecaster.forecast(shown)
+    if forecaster.architecture_.quantiles:
+        return mean, bounds
+    errors, counted = windows.targets.astype(np.float64) - mean, windows.counted
+    clock = np.searchsorted(np.unique(windows.times), windows.times[windows.origins])
+    return mean, [
+        intervals.rolling(mean[..., number], errors[..., number], counted[..., number], origins=clock)
+        for number, intervals in enumerate(forecaster.intervals_)
+    ]
+
+
+def _refitted(
+    forecaster: "Forecaster", table: Table, windows: Windows, every: int
+) -> tuple[NDArray[np.float64], list[Bounds]]:
+    """Return forecasts of models that are trained anew, each on the rows up to the first origin that it forecasts."""
+    times = windows.times[windows.origins]
+    clock = np.unique(times)
+    mean = np.empty((len(windows), windows.horizon, len(table.targets)))
+    bounds: list[dict[float, Any]] = [
+        {level: (np.empty(mean.shape[:2]), np.empty(mean.shape[:2])) for level in forecaster.levels}
+        for _ in table.targets
+    ]
+    for group in range(0, len(clock), every):
+        part = np.flatnonzero(np.isin(times, clock[group : group + every]))
+        seen = table.until(row_after(table, clock[group], "right"))
+        fresh = clone(forecaster).fit(seen.of(np.flatnonzero(np.diff(seen.starts))), progress=False)
+        scaler = fresh.features_.of(table, row_after(table, clock[group], "right") - table.starts[:-1])
+        own = Windows.of(table, fresh.features_, fresh.window_, fresh.horizon, scaler=scaler)
+        made, limits = _followed(fresh, own.take(np.isin(own.origins, windows.origins[part])))
+        mine = windows.take(part)
+        mean[part] = _moved(own.take(np.isin(own.origins, mine.origins)), mine, made)
+        for number, target in enumerate(limits):
+            for level, pair in target.items():
+                for side in (0, 1):
+                    wide = np.repeat(pair[side][..., None], len(table.targets), axis=-1)
+                    moved = _moved(own.take(np.isin(own.origins, mine.origins)), mine, wide)
+                    bounds[number][level][side][part] = moved[..., number]
+    return mean, bounds
+
+
+def _moved(old: Windows, new: Windows, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return numbers that were scaled as `old` in the scale of `new`; the windows are the same."""
+    units = old.in_units(scaled)
+    if new.power is not None:
+        units = new.power.transform(units.reshape(-1, units.shape[-1])).reshape(units.shape)
+    targets = units.shape[-1]
+    mean, scale = (side[new.series, None, :targets] for side in (new.scaler.mean, new.scaler.scale))
+    return np.asarray((units - mean) / scale)
+
+
+def _read(forecaster: "Forecaster", windows: Windows) -> Windows:
+    """Return windows of the model's length; a backtest's may be longer, for the seasons of the baselines."""
+    return replace(windows, length=forecaster.window_)
+
+
+def _baselines(
+    forecaster: "Forecaster", table: Table, windows: Windows, with_statistical: bool
+) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
+    """Return what the model has to beat, (windows, horizon, targets) in scaled units, and what to say of it."""
+    horizon, season, read = forecaster.horizon, forecaster.season_, forecaster.window_
+    usual = next(iter(forecaster.frequency_.seasons), season)
+    found: dict[str, list[NDArray[Any]]] = {}
+    notes: list[str] = []
+    for number in range(len(table.targets)):
+        past = windows.past(number).astype(np.float64)
+        ours: dict[str, NDArray[Any]] = {
+            "naive": naive(past, horizon),
+            "seasonal_naive": seasonal_naive(past, horizon, season),
+            "drift": drift(past[:, -read:], horizon),
+            "linear": forecaster.linear_[number].predict(past[:, -read:]),
+        }
+        if usual != season and usual <= windows.length:  # the calendar's own beside the one that was found
+            ours[f"seasonal_naive_{usual}"] = seasonal_naive(past, horizon, usual)
+        if len(table.targets) > 1:  # a point that moves
+            ours["constant_velocity"] = drift(past[:, -2:], horizon)
+        for name, forecast in ours.items():
+            found.setdefault(name, []).append(forecast)
+    if with_statistical and len(table.names) == len(table.targets) == 1:
+        scaled = (table.values[:, 0] - windows.scaler.mean[0, 0]) / windows.scaler.scale[0, 0]
+        for kind in ("sarima", "ets"):
+            made = statistical(
+                kind,
+                scaled,
+                windows.origins,
+                horizon,
+                season if season > 1 else usual,
+                seconds=STATISTICAL_SECONDS,
+            )
+            if made is not None:
+                found[kind] = [made.forecasts]
+                notes.append(
+                    f"{made.name}: fitted on rows up to the first origin, and anew {_times(made.refitted)} after it."
+                )
+    return {name: np.stack(forecasts, axis=-1) for name, forecasts in found.items()}, notes
+
+
+def _times(count: int) -> str:
+    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def _scales(forecaster: "Forecaster", table: Table, windows: Windows) -> NDArray[np.float64]:
+    """Return what mase divides by: the mean change over a season before a series' first origin, (windows, targets)."""
+    usual = next(iter(forecaster.frequency_.seasons), forecaster.season_)
+    series, first = np.unique(windows.series, return_index=True)
+    found = np.zeros((len(table.names), len(table.targets)))
+    for number, row in zip(series, windows.origins[first] + 1, strict=True):
+        rows = slice(int(table.starts[number]), int(row))
+        lag = max(min(usual, rows.stop - rows.start - 1), 1)
+        for target in range(len(table.targets)):
+            scale = seasonal_scale(table.values[rows, target], table.observed[rows, target], lag)
+            found[number, target] = scale or 0.0
+    return found[windows.series]
