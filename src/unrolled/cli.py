@@ -43,6 +43,7 @@ Transform = Annotated[
     str | None, Option(help="log or box-cox, for values above 0 that grow with their level.")
 ]
 Intervals = Annotated[str, Option(help="conformal (from held-back rows) or quantile (of the network).")]
+Holidays = Annotated[str | None, Option(help="Country whose public holidays are known, as US or US-IL.")]
 Budget = Annotated[str | None, Option(help="Time that training may take, about: 30s, 2m.")]
 Statistical = Annotated[bool, Option(help="Whether SARIMA and ETS stand among the baselines.")]
 Members = Annotated[int, Option(help="Networks to train and average.")]
@@ -76,6 +77,7 @@ def forecast(
     levels: Levels = [80, 95],  # noqa: B006
     intervals: Intervals = "conformal",
     transform: Transform = None,
+    holidays: Holidays = None,
     budget: Budget = None,
     gaps: Gaps = "fill",
     season: Season = None,
@@ -96,8 +98,8 @@ def forecast(
 
     forecaster = Forecaster(
         horizon, model=model, strategy=strategy, input_steps=input_steps, season=season, members=members,
-        levels=tuple(levels), intervals=intervals, transform=transform, budget=_seconds(budget), seed=seed,
-        device=device,
+        levels=tuple(levels), intervals=intervals, transform=transform, holidays=holidays,
+        budget=_seconds(budget), seed=seed, device=device,
     )  # fmt: skip
     forecaster.check_options()
     table = read_table(
@@ -133,6 +135,7 @@ def backtest(
     levels: Levels = [80, 95],  # noqa: B006
     intervals: Intervals = "conformal",
     transform: Transform = None,
+    holidays: Holidays = None,
     budget: Budget = None,
     gaps: Gaps = "fill",
     season: Season = None,
@@ -159,8 +162,8 @@ def backtest(
         raise OptionError("--refit", "never, always or a number of origins", repr(refit))
     forecaster = Forecaster(
         horizon, model=model, strategy=strategy, input_steps=input_steps, season=season, members=members,
-        levels=tuple(levels), intervals=intervals, transform=transform, budget=_seconds(budget), seed=seed,
-        device=device,
+        levels=tuple(levels), intervals=intervals, transform=transform, holidays=holidays,
+        budget=_seconds(budget), seed=seed, device=device,
     )  # fmt: skip
     forecaster.check_options()
     table = read_table(

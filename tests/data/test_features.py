@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from unrolled.data import Frequency, read_table
-from unrolled.data.features import Features, calendar_features
+from unrolled.data.features import Features, calendar_features, holiday_features
 from unrolled.data.frequency import DAY, HOUR, WEEK
 from unrolled.data.scaling import Power, Scaler
 from unrolled.errors import DataError, OptionError
@@ -143,3 +143,19 @@ def test_days_around_new_year():
     assert found["new year +0"].tolist() == [0, 0, 1, 0]
     assert found["new year +2"].tolist() == [0, 0, 0, 1]
     assert found["Thu"].tolist() == [1, 1, 0, 0]
+
+
+def test_public_holidays():
+    times = np.arange("2021-12-23", "2021-12-28", dtype="datetime64[D]").astype("datetime64[us]")
+    found = holiday_features(times, "DE")  # the 25th and the 26th
+    assert found["holiday +0"].tolist() == [0, 0, 1, 1, 0]
+    assert found["holiday +1"].tolist() == [0, 1, 1, 0, 0]
+    assert found["holiday -1"].tolist() == [0, 0, 0, 1, 1]
+    assert holiday_features(times, "US-IL")["holiday +0"].tolist() != found["holiday +0"].tolist()
+    for strange in ("Atlantis", "US-XX"):
+        with pytest.raises(OptionError, match=f"a country such as US or US-IL, got '{strange}'"):
+            holiday_features(times, strange)
+    table = read(frame())
+    features = Features.fit(table, country="US")
+    assert features.known_ahead(table)[:2, -3:].tolist() == [[0, 1, 0], [1, 0, 0]]
+    assert features.names[-3:] == ("holiday -1", "holiday +0", "holiday +1")

@@ -101,7 +101,7 @@ def make_full(make_page: Callable[..., ForecastPage]) -> Callable[..., ForecastP
         found = scores(mae)["model"]
         more = {
             "mase": mae / 30_000,
-            "smape": mae / 650_000,
+            "smape": 100 * mae / 650_000,
             "pinball": mae / 3,
             "interval_score": {"80": 4 * mae},
         }

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from unrolled.data.frequency import DAY, WEEK, Frequency
 from unrolled.data.scaling import Power, Scaler
 from unrolled.data.table import Table
+from unrolled.errors import OptionError
 
-__all__ = ["Features", "calendar_features"]
+__all__ = ["Features", "calendar_features", "holiday_features"]
 
 YEAR = 365.25  # days
 
@@ -29,6 +30,7 @@ class Features:
         static: of the numeric static columns, by name: mean and scale.
         kinds: of each static column of labels, those seen in training.
         power: of each target, what it goes through before it is scaled; None for nothing.
+        country: whose public holidays are told, as "US" or "US-IL"; "" for none.
 
     >>> one = Scaler(np.zeros((1, 1)), np.ones((1, 1)))
     >>> Features(("",), one, Scaler(np.zeros(0), np.ones(0)), {"day": ("U", "W")}).width
@@ -43,17 +45,22 @@ class Features:
     static: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     power: Power | None = None
+    country: str = ""
 
     @classmethod
-    def fit(cls, table: Table, calendar: bool = True, transform: str | None = None) -> "Features":
+    def fit(
+        cls, table: Table, calendar: bool = True, transform: str | None = None, country: str | None = None
+    ) -> "Features":
         """Look at the training part.
 
         Args:
             table: the training part.
             calendar: whether the time tells something.
             transform: of the targets: None, "log" or "box-cox".
+            country: whose public holidays to tell, as "US" or "US-IL".
 
         Raises:
+            OptionError: the country is unknown, or the package holidays is not installed.
             DataError: a target that is to be transformed has values of 0 or below.
         """
         table = table.of(np.flatnonzero(np.diff(table.starts)))
@@ -70,6 +77,8 @@ class Features:
         if calendar and np.issubdtype(table.times.dtype, np.datetime64) and len(table):
             days = (table.times.max() - table.times.min()) / np.timedelta64(1, "D")
             names = tuple(calendar_features(table.times[:1], table.frequency, days))
+        if country and np.issubdtype(table.times.dtype, np.datetime64):
+            names += tuple(holiday_features(table.times[:1], country))
         static: dict[str, tuple[float, float]] = {}
         kinds: dict[str, tuple[str, ...]] = {}
         for name, values in table.static.items():
@@ -78,7 +87,7 @@ class Features:
                 static[name] = (float(one.mean[0]), float(one.scale[0]))
             else:
                 kinds[name] = tuple(str(kind) for kind in np.unique(values.astype(str)))
-        return cls(table.names, scaler, known, categories, names, static, kinds, power)
+        return cls(table.names, scaler, known, categories, names, static, kinds, power, country or "")
 
     @property
     def width(self) -> int:
@@ -125,7 +134,10 @@ class Features:
             hot = table.labels[name][:, None] == np.asarray(labels, object)
             parts.append(np.concatenate([hot, ~hot.any(axis=1, keepdims=True)], axis=1).astype(np.float64))
         if self.names:
-            found = calendar_features(_wall_clock(table), table.frequency, np.inf)
+            clock = _wall_clock(table)
+            found = calendar_features(clock, table.frequency, np.inf)
+            if self.country:
+                found |= holiday_features(clock, self.country)
             parts.append(np.stack([found[name] for name in self.names], axis=1))
         if not parts:
             return np.zeros((len(table), 0), np.float32)
@@ -220,3 +232,32 @@ def calendar_features(times: NDArray[Any], frequency: Frequency, days: float) ->
                 near = length == -number if number < 0 else turn == number
                 found[f"new year {number:+d}"] = near * 1.0
     return found
+
+
+def holiday_features(times: NDArray[Any], country: str) -> dict[str, NDArray[Any]]:
+    """Return whether the day before, the day itself and the day after are public holidays, (rows,) each.
+
+    Args:
+        times: (rows,), datetime64.
+        country: its code, with that of a subdivision if wanted: "US", "US-IL".
+
+    Raises:
+        OptionError: the country is unknown, or the package holidays is not installed.
+
+    Source: the package holidays.
+    """
+    try:
+        import holidays
+    except ImportError as error:
+        raise OptionError(
+            "holidays", "the package holidays", "none installed", "pip install 'unrolled[holidays]'."
+        ) from error
+    dates = times.astype("datetime64[D]")
+    years = range(int(dates.min().astype(object).year) - 1, int(dates.max().astype(object).year) + 2)
+    nation, _, part = country.partition("-")
+    try:
+        free = holidays.country_holidays(nation, subdiv=part or None, years=years)
+    except NotImplementedError as error:
+        raise OptionError("holidays", "a country such as US or US-IL", repr(country)) from error
+    found = np.array(sorted(free), "datetime64[D]")
+    return {f"holiday {day:+d}": np.isin(dates + day, found) * 1.0 for day in (-1, 0, 1)}

@@ -65,6 +65,8 @@ class Forecaster(BaseEstimator):
         training: how to train; by default mean absolute error, AdamW, one cycle of 1,200 steps a
             member, whose last weights are kept. Its `members` and `seed` are those given here.
         calendar: whether the network reads the hour, the day of the week and the season of the year.
+        holidays: the country whose public holidays the network reads, as "US" or "US-IL"; None for none. Needs
+            `pip install unrolled[holidays]`.
         units: of the recurrent layer, or filters of the convolutions.
         depth: recurrent layers, one on top of the other.
         bidirectional: whether the recurrent layers read the window from both ends.
@@ -110,6 +112,7 @@ class Forecaster(BaseEstimator):
         device: str = "auto",
         training: Training | None = None,
         calendar: bool = True,
+        holidays: str | None = None,
         units: int = 32,
         depth: int = 1,
         bidirectional: bool = False,
@@ -131,6 +134,7 @@ class Forecaster(BaseEstimator):
         self.device = device
         self.training = training
         self.calendar = calendar
+        self.holidays = holidays
         self.units = units
         self.depth = depth
         self.bidirectional = bidirectional
@@ -235,7 +239,7 @@ class Forecaster(BaseEstimator):
                 f"({named}); they are forecast."
             )
         known = table.until(learn)
-        self.features_ = Features.fit(known, self.calendar, self.transform)
+        self.features_ = Features.fit(known, self.calendar, self.transform, self.holidays)
         scaler = self.features_.scaler
         if not np.isfinite(scaler.scale).all():
             column = table.columns[int(np.argmax(~np.isfinite(scaler.scale).all(axis=0)))]

@@ -87,7 +87,8 @@ def save_forecaster(forecaster: Forecaster, folder: Path) -> None:
         else {"labels": {name: labels.tolist() for name, labels in ahead.labels.items()}},
         "static": {name: values.tolist() for name, values in tail.static.items()},
         "features": {
-            name: getattr(features, name) for name in ("series", "categories", "names", "static", "kinds")
+            name: getattr(features, name)
+            for name in ("series", "categories", "names", "static", "kinds", "country")
         },
         "notes": forecaster.notes_,
     }
@@ -174,7 +175,7 @@ def _read_features(config: dict[str, Any], tensors: dict[str, Any]) -> Features:
         tuple(config["series"]), Scaler(tensors["scaler.mean"], tensors["scaler.scale"]),
         Scaler(tensors["known.mean"], tensors["known.scale"]), categories, tuple(config["names"]),
         {name: (mean, scale) for name, (mean, scale) in config["static"].items()}, kinds,
-        Power(tensors["power"]) if "power" in tensors else None,
+        Power(tensors["power"]) if "power" in tensors else None, config["country"],
     )  # fmt: skip
 
 

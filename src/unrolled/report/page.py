@@ -63,8 +63,8 @@ class ForecastPage:
         scores: as in metrics.json, in the units of the data: `{"model": {"mae": …, "rmse": …, "mae_by_step":
             […], "coverage": {"80": 0.81, …}, "mase": …, "smape": …, "pinball": …, "interval_score": {"80":
             …}}, "baselines": {name: {...same...}}, "targets": {name: {"model": …, "baselines": …}},
-            "held_out": {"windows": 9, "first_origin": "…", "last_origin": "…"}}`. Shares (coverage, smape) are
-            of one: 0.05 is 5 %. All but model.mae may be missing or None.
+            "held_out": {"windows": 9, "first_origin": "…", "last_origin": "…"}}`. Coverage is a share
+            of one: 0.05 is 5 %; smape is in percent. All but model.mae may be missing or None.
         training: rows `{"member": 0, "epoch": 1, "loss": …, "valid_loss": …, "best": False}`; empty for a
             model that is not trained by epochs.
         settings: name and value, in the order to show.

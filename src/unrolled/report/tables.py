@@ -128,7 +128,7 @@ def _extra_columns(
 
     columns: list[tuple[str, list[float], Any]] = [
         ("MASE", [_number(entry, "mase") for entry in entries], format_errors),
-        ("sMAPE", [_number(entry, "smape") for entry in entries], percents),
+        ("sMAPE", [_number(entry, "smape") / 100 for entry in entries], percents),
         ("Pinball", [_number(entry, "pinball") for entry in entries], format_errors),
     ]
     for key, name, write in (
