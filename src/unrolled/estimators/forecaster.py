@@ -554,7 +554,7 @@ class Forecaster(BaseEstimator):
                 )
             table = table.of([table.names.index(name) for name in wanted])
         rows = np.diff(table.starts)
-        if len(rows) == 1 and rows[0] < self.window_:
+        if len(self.features_.series) == 1 and rows[0] < self.window_:
             raise DataError(
                 f"column {self.targets_[0]!r}",
                 f"at least {self.window_:,} rows, the window of this model",
