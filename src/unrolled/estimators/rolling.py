@@ -86,6 +86,12 @@ def roll(
     scores = scored([*range(len(table.targets))])
     if len(table.targets) > 1:
         scores["targets"] = {name: scored([number]) for number, name in enumerate(table.targets)}
+        whole = counted.all(axis=-1)
+        for name, forecast in forecasts.items():
+            entry = scores["baselines"][name] if name else scores["model"]
+            entry["distance"] = (
+                float(np.sqrt(((actual - forecast) ** 2).sum(axis=-1))[whole].mean()) if whole.any() else None
+            )
     scores["held_out"] = {
         "windows": len(windows),
         "series": len(np.unique(windows.series)),

@@ -28,8 +28,10 @@ class Backtest:
     Attributes:
         frame: a row for each origin and step: series, target, origin, step, time, actual (missing
             where a gap was filled), mean, and lo-80, hi-80 … for each level.
-        scores: "model", "baselines" (naive, seasonal_naive, linear; seasonal_naive_7 where the calendar's
-            own season is another than the one found) and "held_out", as `metrics.json` holds them.
+        scores: "model", "baselines" (naive, seasonal_naive, drift, linear; seasonal_naive_7 where the calendar's
+            own season is another than the one found; sarima and ets where they are asked for; constant_velocity
+            of several targets) and "held_out", as `metrics.json` holds them. Of several targets, "targets" has the
+            same for each, and "distance" is the mean Euclidean one, as of points in a plane.
     """
 
     frame: Any
