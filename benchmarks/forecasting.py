@@ -40,8 +40,9 @@ def chicago(year: int, seeds: int, model: str) -> None:
         seconds, mine = time.perf_counter() - start, scores["model"]
         others = {name: round(entry["mae"]) for name, entry in scores["baselines"].items()}
         print(
-            f"{year}, seed {seed}, {'+'.join(forecaster.models_)}: mean {mine['mae']:,.0f}, t+1 {mine['mae_by_step'][0]:,.0f}, "
-            f"t+14 {mine['mae_by_step'][-1]:,.0f}; 80 % holds {mine['coverage']['80']:.1%}; {seconds:.1f} s "
+            f"{year}, seed {seed}, {'+'.join(forecaster.models_)}: mean {mine['mae']:,.0f}, "
+            f"t+1 {mine['mae_by_step'][0]:,.0f}, t+14 {mine['mae_by_step'][-1]:,.0f}; "
+            f"80 % holds {mine['coverage']['80']:.1%}; {seconds:.1f} s "
             f"({'with' if not seed else 'without'} import, {torch.get_num_threads()} threads); {others}",
             flush=True,
         )
@@ -59,7 +60,8 @@ def intervals(year: int) -> None:
     by_quarter = by_quarter[rows.groupby(rows["origin"].dt.to_period("Q")).size() > 14 * 80]
     print(
         f"{len(by_quarter)} quarters from {year}: the 80 % interval holds {by_quarter.mean():.1%} on average "
-        f"({by_quarter.min():.1%} to {by_quarter.max():.1%}), interval score {backtest.scores['model']['interval_score']['80']:,.0f}"
+        f"({by_quarter.min():.1%} to {by_quarter.max():.1%}), "
+        f"interval score {backtest.scores['model']['interval_score']['80']:,.0f}"
     )
     held_back = 500  # as `fit` does
     for season in (7, 364):
@@ -99,8 +101,8 @@ def ett(horizon: int, model: str) -> None:
     squares |= {name: entry["rmse"] ** 2 for name, entry in scores["baselines"].items()}
     shown = ", ".join(f"{name} {value:.3f}" for name, value in squares.items())
     print(
-        f"ETTh1, {horizon} steps, {model} ({'+'.join(forecaster.models_)}): MSE {shown}; {scores['held_out']['windows']:,} "
-        f"windows; window {forecaster.window_}; {seconds:.0f} s",
+        f"ETTh1, {horizon} steps, {model} ({'+'.join(forecaster.models_)}): MSE {shown}; "
+        f"{scores['held_out']['windows']:,} windows; window {forecaster.window_}; {seconds:.0f} s",
         flush=True,
     )
 

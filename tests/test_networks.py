@@ -77,13 +77,12 @@ def test_shapes(options):
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 7])
 def test_any_length(cell, length):
     torch.manual_seed(0)
-    network = SequenceToVector(1, 16, 3, length=length, cell=cell)
+    network = SequenceToVector(2, 16, 3, length=length, cell=cell)
     torch.nn.init.ones_(network.head.weight)
-    past = torch.randn(2, length, 1, requires_grad=True)
+    past = torch.randn(2, length, 2, requires_grad=True)
     assert network(past).shape == (2, 3, 1)
-    if length > 1:  # the newest step is the last value and zero less it: so the one before is asked
-        (slope,) = torch.autograd.grad(network(past).sum() - 3 * past[:, -1].sum(), past)
-        assert slope[:, -2].abs().min() > 0
+    (slope,) = torch.autograd.grad(network(past).sum(), past)
+    assert slope[:, -1, 1].abs().min() > 0  # the last step is always read
 
 
 def members_agree(make, batch, target, options, masked):
@@ -133,6 +132,27 @@ def test_a_member_has_the_bits_of_its_lone_run_on_any_number_of_threads(options,
         found.append(members_agree(make, draw(3), torch.ones(shape), options, masked))
     assert found[0][0] == found[1][0]
     assert torch.equal(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("targets", [1, 2])
+@pytest.mark.parametrize("horizon", [1, 2])
+def test_a_line_has_the_bits_of_its_lone_run(horizon, targets, threads):
+    torch.manual_seed(0)
+    x, weight, bias = (
+        torch.randn(3, 64, targets, 99),
+        torch.randn(3, targets, horizon, 99),
+        torch.randn(3, targets, horizon),
+    )
+    found = []
+    for count, members in itertools.product((1, 2), ([0, 1, 2], [1])):
+        threads(count)
+        line = networks.Lines(targets, 99, horizon)
+        line.weight, line.bias = torch.nn.Parameter(weight[members]), torch.nn.Parameter(bias[members])
+        y = line(x[members])
+        y.square().sum().backward()
+        found.append([t[members.index(1)] for t in (y, line.weight.grad, line.bias.grad)])
+    for other in found[1:]:
+        assert all(map(torch.equal, other, found[0]))
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
@@ -185,6 +205,15 @@ def test_before_training_the_network_is_its_line(options):
     if options.get("quantiles"):
         expected = expected.unsqueeze(-1).expand_as(found)
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_a_network_is_pulled_back_to_a_line(options):
+    network, line, batch = make(**options), make(seed=7, **options), draw()
+    line.encoder = None
+    expected = 0.3 * answer(network, batch) + 0.7 * line(batch.past)
+    network.pull_back(0.3, line.line.weight.detach(), line.line.bias.detach())
+    torch.testing.assert_close(answer(network, batch), expected)
 
 
 def test_one_target_is_the_formula():
@@ -256,16 +285,16 @@ def test_each_step_reads_its_own_future():
     assert changed[[0, 1, 2, 4, 5]].max() == 0
 
 
-@pytest.mark.parametrize("season", [0, SEASON])
+@pytest.mark.parametrize(("season", "steps"), [(0, 9), (SEASON, 9), (SEASON, 13)])
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_what_padding_holds_is_read_by_the_line_alone(options, season):
+def test_what_padding_holds_is_read_by_the_line_alone(options, season, steps):
     if options.get("cell", "") is None:
         pytest.skip("the line alone")
     network = make(**options, season=season, length=LENGTH + SEASON - season)
-    batch = draw(mask=padding())
+    batch = draw(mask=padding(steps=steps))
     network.line.weight.data.zero_()
     found = answer(network, batch)
-    batch.past[:-1, :9] += 7
+    batch.past[:-1, :steps] += 7
     torch.testing.assert_close(answer(network, batch), found)
     network.line.weight.data.fill_(0.1)
     assert (answer(network, batch) - found).abs().amax() > 0.1
@@ -295,6 +324,18 @@ def test_the_spread_of_a_constant_window_is_small_and_has_a_slope():
     assert window.grad.tolist() == [[0.0] * 5] * 2
     mask = torch.tensor([True, True, False])
     assert spread(torch.tensor([1.0, 3.0, 99.0]), mask).item() == pytest.approx(1, abs=1e-3)
+
+
+def test_wavenet_is_a_stack_of_dilated_convolutions():
+    """At its last step, with every step of every layer computed."""
+    encoder, x = make(cell="wavenet", season=0).encoder, torch.randn(BATCH, LENGTH, 6)
+    for layer in encoder.layers:
+        torch.nn.init.normal_(layer.bias)
+    expected = encoder.enter(F.pad(x, (0, 0, 2 ** len(encoder.layers) - LENGTH, 0)))
+    for number, layer in enumerate(encoder.layers):
+        added = F.conv1d(expected.mT, layer.weight, layer.bias, dilation=2**number).mT
+        expected = expected[:, 2**number :] + torch.relu(added)
+    torch.testing.assert_close(encoder(x), expected[:, -1])
 
 
 def test_quantiles_have_their_own_heads():
@@ -380,3 +421,14 @@ def test_sequence_to_sequence_options():
 def test_all_take_members():
     assert all(takes_members(make(**options)) for options in OPTIONS.values())
     assert takes_members(make_each())
+
+
+def test_the_line_may_read_more_than_the_network():
+    network, batch = make(window=LENGTH + SEASON, length=4, season=3), draw()
+    assert network.line.weight.shape == (1, HORIZON, LENGTH + SEASON)
+    found = answer(network, batch)
+    batch.past[:, :8] += 1  # before the network's steps, and the season before them
+    changed = answer(network, batch) - found
+    assert changed.abs().amax() > 1e-2
+    line = torch.ones(BATCH, 8) @ network.line.weight[0, :, :8].T
+    torch.testing.assert_close(changed[..., 0], line)

@@ -1,7 +1,4 @@
-"""The few architectures that the estimators train.
-
-Letters: C targets (channels), S steps of the window, L of them that the network reads, N steps of the horizon.
-"""
+"""The few architectures that the estimators train."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,7 +13,7 @@ __all__ = ["CROSS", "SequenceToSequence", "SequenceToVector", "spread"]
 RECURRENT = {"rnn": SimpleRNN, "lstm": LSTM, "gru": GRU}
 WIDTH = 16  # numbers that the state gives to each step of the horizon
 KERNEL = 4  # steps that a convolution in front of a GRU reads
-CROSS = 8  # channels read each other where there are no more than this
+CROSS = 4  # channels read each other where there are no more than this; seven (ETTh1) gain nothing
 FLOOR = 1e-2  # of a window's spread: what hardly moves is not blown up
 
 
@@ -43,6 +40,7 @@ class SequenceToVector(nn.Module):
         targets: features to forecast.
         length: steps that the network reads.
         season: steps of a season, which `past` then has beyond `length`; 0 for none.
+        window: steps of `past`, all of which the line reads; by default no more than length + season.
         cell: "rnn", "lstm", "gru"; "conv-gru", a convolution of stride 2 in front of a GRU; "wavenet", dilated causal
             convolutions with residual connections; None leaves the line alone.
         known_size: features of `future`.
@@ -70,6 +68,7 @@ class SequenceToVector(nn.Module):
         targets: int = 1,
         length: int,
         season: int = 0,
+        window: int | None = None,
         cell: str | None = "gru",
         known_size: int = 0,
         static_size: int = 0,
@@ -82,7 +81,7 @@ class SequenceToVector(nn.Module):
         super().__init__()
         self.length, self.season, self.horizon, self.targets = length, season, horizon, targets
         self.normalise, self.quantiles = normalise, quantiles
-        self.line = Lines(targets, length + season, horizon)
+        self.line = Lines(targets, window or length + season, horizon)
         self.encoder: nn.Module | None = None
         if cell is None:
             return
@@ -110,6 +109,20 @@ class SequenceToVector(nn.Module):
             self.line.weight.copy_(weight)
             self.line.bias.copy_(bias)
 
+    def pull_back(
+        self,
+        share: float,
+        weight: Float[Tensor, "targets horizon time"],
+        bias: Float[Tensor, "targets horizon"],
+    ) -> None:
+        """Keep this share of what the network's forecasts have more than this line's, whose A and b are given."""
+        with torch.no_grad():
+            self.line.weight.mul_(share).add_((1 - share) * weight.to(self.line.weight))
+            self.line.bias.mul_(share).add_((1 - share) * bias.to(self.line.bias))
+            if self.encoder is not None:
+                for parameter in self.head.parameters():
+                    parameter.mul_(share)
+
     def forward(
         self,
         past: Float[Tensor, "*members batch time features"],
@@ -118,7 +131,7 @@ class SequenceToVector(nn.Module):
         static: Float[Tensor, "*members batch static"] | None = None,
         mask: Bool[Tensor, "*members batch time"] | None = None,
     ) -> Float[Tensor, "..."]:
-        """Return the forecasts of the targets from length + season steps.
+        """Return the forecasts of the targets from `window` steps.
 
         Args:
             past: the windows: targets, other features.

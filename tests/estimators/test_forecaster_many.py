@@ -170,12 +170,6 @@ def test_several_targets_at_once(two):
     assert "constant_velocity" in scores["baselines"]
 
 
-def test_several_targets_as_alone(two):
-    """The line of each target is its own ridge."""
-    alone = ur.Forecaster(HORIZON, model="linear").fit(one("a1", 150), target="half")
-    np.testing.assert_allclose(two.linear_[1].weight, alone.linear_[0].weight, rtol=1e-3, atol=1e-4)
-
-
 OPTIONS = {
     "recursive": {"strategy": "recursive"},
     "sequence": {"strategy": "sequence"},

@@ -185,9 +185,11 @@ class Windows:
         """Return the windows of the given numbers, or of a slice."""
         return replace(self, origins=self.origins[numbers])
 
-    def past(self, target: int = 0) -> NDArray[np.float32]:
-        """Return one target in each window, (windows, length); a copy."""
-        return make_windows(self.values[:, target], self.length)[self.origins - (self.length - 1)]
+    @property
+    def pasts(self) -> NDArray[np.float32]:
+        """All targets in each window, (windows, length, targets); a copy."""
+        targets = self.values[:, : self.observed.shape[1]]
+        return make_windows(targets, self.length)[self.origins - (self.length - 1)]
 
     @property
     def targets(self) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unrolled.data.windows import Batch, Windows
-from unrolled.estimators.baselines import Linear
+from unrolled.estimators.lines import PENALTIES, Lines, trusted_share
 from unrolled.networks import SequenceToSequence, SequenceToVector
 from unrolled.training.loop import fit
 from unrolled.training.options import Training, TrainingRun
@@ -22,7 +22,7 @@ __all__ = ["MODELS", "STEPS", "Architecture", "Ensemble", "fit_lines", "steps_wi
 
 MODELS = ("rnn", "lstm", "gru", "conv-gru", "wavenet", "linear")
 STEPS = 1200  # of the optimizer, for one member
-BATCH = 64
+BATCH = 64  # windows times targets
 RIDGE_WINDOWS = 100_000  # that a line is fitted to, at most, evenly spread
 CHUNK = 1024  # windows that are forecast at a time
 PROBE = 8  # steps that tell how long one takes
@@ -40,6 +40,7 @@ class Architecture:
         horizon: steps to forecast.
         length: steps that the network reads.
         lag: steps of a season that a window has before them; 0 for none.
+        window: steps that the line reads, no fewer than both; a forecast needs as many rows.
         season: steps of a season.
         units, depth, bidirectional, layer_norm, strategy, base, normalise: as the arguments of `Forecaster`.
         quantiles: in (0, 1), the median first; empty for one number a step.
@@ -53,6 +54,7 @@ class Architecture:
     length: int
     lag: int
     season: int
+    window: int
     units: int = 32
     depth: int = 1
     bidirectional: bool = False
@@ -63,11 +65,11 @@ class Architecture:
     quantiles: tuple[float, ...] = ()
 
     @property
-    def window(self) -> int:
-        """Steps before a forecast that a network reads."""
-        return self.length + self.lag
+    def trusts(self) -> bool:
+        """Whether a network's forecasts and those of the ridge can be mixed in the weights."""
+        return self.strategy == "vector" and not (self.normalise or self.quantiles)
 
-    def network(self, model: str, lines: Sequence[Linear]) -> nn.Module:
+    def network(self, model: str, lines: Lines) -> nn.Module:
         """Return an untrained network, its line as `base` says."""
         cell = None if model == "linear" else model
         sizes = {"targets": self.targets, "known_size": self.known, "static_size": self.static}
@@ -83,16 +85,17 @@ class Architecture:
                 **sizes,
             )
         network = SequenceToVector(
-            self.features, self.units, horizon, length=self.length, season=self.lag, cell=cell, depth=self.depth,
+            self.features, self.units, horizon, length=self.length, season=self.lag,
+            window=self.window, cell=cell, depth=self.depth,
             bidirectional=self.bidirectional, layer_norm=self.layer_norm, normalise=self.normalise,
             quantiles=len(self.quantiles), **sizes,
         )  # fmt: skip
         weight = np.zeros((self.targets, horizon, self.window), np.float32)
         bias = np.zeros((self.targets, horizon), np.float32)
         if self.base == "ridge" or model == "linear":
-            weight[:] = np.stack([line.weight for line in lines])[:, :horizon]
+            weight[:] = lines.weight[:, :horizon]
             if not self.normalise:  # which has other units in every window
-                bias[:] = np.stack([line.bias for line in lines])[:, :horizon]
+                bias[:] = lines.bias[:, :horizon]
         elif self.base == "season":
             weight[:, np.arange(horizon), self.window - self.season + np.arange(horizon) % self.season] = 1.0
         network.start_from(torch.from_numpy(weight), torch.from_numpy(bias))
@@ -106,14 +109,16 @@ class Ensemble:
     Attributes:
         architecture: of all of them.
         lines: the ridge of each target.
+        shares: of each model, how much of what it adds to the ridge was borne out; None where that was not asked.
         networks: of each model, its members.
         run: of their training.
     """
 
     architecture: Architecture
-    lines: list[Linear]
+    lines: Lines
     networks: dict[str, list[nn.Module]]
     run: TrainingRun = field(default_factory=lambda: TrainingRun([]))
+    shares: dict[str, float] = field(default_factory=dict)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -159,6 +164,26 @@ class Ensemble:
             past = torch.cat([past[:, 1:], new], dim=1)
         return torch.cat(steps, dim=1)
 
+    def trusted(self, windows: Windows, device: torch.device) -> "Ensemble":
+        """Return the networks with as much of what they add to the ridge as windows they have not seen bear out."""
+        if not self.architecture.trusts or not len(windows):
+            return self
+        ridge = self.lines.predict(windows.pasts)
+        missing = np.where(windows.counted, windows.targets - ridge, 0.0)
+        shares = {
+            model: trusted_share(missing, np.where(windows.counted, members.mean(0) - ridge, 0.0))
+            for model, members in self.each(windows, device).items()
+        }
+        return self.pulled_back(shares)
+
+    def pulled_back(self, shares: dict[str, float]) -> "Ensemble":
+        """Return the networks, in place, with these shares of what they add to the ridge."""
+        weight, bias = torch.from_numpy(self.lines.weight), torch.from_numpy(self.lines.bias)
+        for model, share in shares.items():
+            for network in self.networks.get(model, []):
+                network.cpu().pull_back(share, weight, bias)  # type: ignore[operator]
+        return replace(self, shares=shares)
+
     def best(self, windows: Windows, device: torch.device) -> tuple[str, ...]:
         """Return the models whose mean has the least absolute error on windows that training did not see."""
         counted, targets = windows.counted, windows.targets.astype(np.float64)
@@ -180,14 +205,10 @@ def _called(network: nn.Module, batch: Batch) -> Tensor:
     return output
 
 
-def fit_lines(windows: Windows) -> list[Linear]:
-    """Return the ridge regression of each target on its own window."""
+def fit_lines(windows: Windows, lengths: Sequence[int], penalties: Sequence[float] = PENALTIES) -> Lines:
+    """Return the ridge regression of each target on its own window, of one of the lengths."""
     windows = windows.take(_spread(len(windows), RIDGE_WINDOWS))
-    targets, counted = windows.targets, windows.counted
-    return [
-        Linear.fit(windows.past(number), targets[..., number], counted[..., number])
-        for number in range(targets.shape[-1])
-    ]
+    return Lines.fit(windows.pasts, windows.targets, lengths, windows.counted, penalties)
 
 
 def train(
@@ -195,6 +216,7 @@ def train(
     models: Sequence[str],
     members: int,
     windows: Windows,
+    lines: Lines,
     valid: Windows | None = None,
     *,
     training: Training | None = None,
@@ -205,13 +227,14 @@ def train(
     folder: Path | None = None,
     resume: bool = False,
 ) -> Ensemble:
-    """Fit the lines, and `members` networks of each model that start from them.
+    """Train `members` networks of each model, which start from the lines.
 
     Args:
         architecture: of the networks.
         models: of `MODELS`.
         members: of each model.
         windows: to learn from.
+        lines: ridge regression on the same windows.
         valid: for the history alone, where there are any.
         training: how; by default `steps` steps of the optimizer for each member, `STEPS` unless told.
         seed: of the first member.
@@ -222,7 +245,6 @@ def train(
     Raises:
         KeyboardInterrupt: it was interrupted before anything was learned.
     """
-    lines = fit_lines(windows)
     if architecture.strategy == "recursive":
         windows, valid = replace(windows, horizon=1), valid and replace(valid, horizon=1)
     networks: dict[str, list[nn.Module]] = {}
@@ -268,9 +290,10 @@ def _plan(
         quantiles = {"loss": "pinball", "levels": architecture.quantiles}
     if training is not None:
         return windows, replace(training, **quantiles)
-    windows = windows.take(_spread(len(windows), steps * BATCH))
-    epochs = int(np.clip(steps * BATCH // len(windows), 1, 100))
-    how = Training("mae", "adamw", 3e-3, "one-cycle", epochs, BATCH, restore_best=False)
+    batch = max(BATCH // architecture.targets, 8)
+    windows = windows.take(_spread(len(windows), steps * batch))
+    epochs = int(np.clip(steps * batch // len(windows), 1, 100))
+    how = Training("mae", "adamw", 3e-3, "one-cycle", epochs, batch, restore_best=False)
     return windows, replace(how, **quantiles)
 
 

@@ -1,5 +1,6 @@
 """The forecaster: from a table of the past to the steps that follow, with intervals and honest baselines."""
 
+import dataclasses
 import logging
 import time as time_
 from collections.abc import Callable, Sequence
@@ -18,10 +19,10 @@ from unrolled.data.scaling import TRANSFORMS
 from unrolled.data.table import Table, read_table
 from unrolled.data.windows import Windows
 from unrolled.errors import DataError, OptionError
-from unrolled.estimators.baselines import Linear
-from unrolled.estimators.ensemble import MODELS, STEPS, Architecture, steps_within, train
+from unrolled.estimators.ensemble import MODELS, STEPS, Architecture, fit_lines, steps_within, train
 from unrolled.estimators.frames import forecast_frame
 from unrolled.estimators.intervals import Bounds, Conformal, bounds_of_quantiles, quantiles_of
+from unrolled.estimators.lines import Lines, candidate_lengths
 from unrolled.estimators.plan import SHORTEST, held_back, input_steps, rows_needed, season_of, stops
 from unrolled.estimators.scores import Backtest
 from unrolled.training.loop import repeatable
@@ -98,6 +99,8 @@ class Forecaster(BaseEstimator):
     >>> frame["time"].dt.strftime("%a").tolist(), frame["mean"].round(1).tolist()
     (['Thu', 'Fri', 'Sat'], [25.0, 26.1, 27.2])
     """
+
+    architecture_: Architecture
 
     def __init__(
         self,
@@ -200,23 +203,33 @@ class Forecaster(BaseEstimator):
         learn = stops(table, held_back(longest, self.horizon))
         learned = learn - table.starts[:-1]
         self._look_at(table, learn)
-        self.tail_ = table.last(self.window_)
         options: dict[str, Any] = {
             "scaler": self.features_.of(table, learned),
             "shortest": None if len(learned) == 1 else min(SHORTEST, self.input_steps_),
         }
-        length = self.window_
-        first = Windows.of(table, self.features_, length, self.horizon, stop=learned, **options)
-        later = Windows.of(table, self.features_, length, self.horizon, first=learned, **options)
-        whole = Windows.of(table, self.features_, length, self.horizon, **options)
-        if not len(first):
+
+        def cut(length: int, first: Any = None, stop: Any = None) -> Windows:
+            return Windows.of(table, self.features_, length, self.horizon, first, stop, **options)
+
+        lengths = [self.architecture_.window]
+        if self.input_steps is None and self.strategy == "vector":
+            lengths = candidate_lengths(lengths[0], int(np.median(learned[learned > 0])))
+        widest = cut(lengths[-1], stop=learned)
+        if not len(widest):
+            lengths, widest = lengths[:1], cut(lengths[0], stop=learned)
+        if not len(widest):
             raise DataError(
                 f"column {self.targets_[0]!r}",
                 "a window that ends on a value",
                 "filled gaps only",
                 "Give more rows.",
             )
-        self._learn(first, later, whole, start, progress=progress, folder=folder, resume=resume)
+        lines = fit_lines(widest, lengths)
+        window = lines.weight.shape[2]
+        self.architecture_ = dataclasses.replace(self.architecture_, window=window)
+        self.tail_ = table.last(window)
+        parts = cut(window, stop=learned), cut(window, first=learned), cut(window)
+        self._learn(parts, lines, start, progress=progress, folder=folder, resume=resume)
         return self
 
     def _look_at(self, table: Table, learn: NDArray[np.int64]) -> None:
@@ -269,13 +282,16 @@ class Forecaster(BaseEstimator):
         self.model_ = "linear" if len(constant) == len(table.targets) else self.model
         self.architecture_ = Architecture(
             len(table.targets) + len(table.past) + self.features_.width, self.features_.width,
-            self.features_.static_width, len(table.targets), horizon, length, lag, season, self.units, self.depth,
-            self.bidirectional, self.layer_norm, self.strategy, self.base, self.normalise,
+            self.features_.static_width, len(table.targets), horizon, length, lag, season, length + lag, self.units,
+            self.depth, self.bidirectional, self.layer_norm, self.strategy, self.base, self.normalise,
             quantiles_of(self.levels) if self.intervals == "quantile" else (),
         )  # fmt: skip
 
-    def _learn(self, first: Windows, later: Windows, whole: Windows, start: float, **options: Any) -> None:
+    def _learn(
+        self, parts: tuple[Windows, Windows, Windows], lines: Lines, start: float, **options: Any
+    ) -> None:
         """Train without the last rows, choose among models and measure the intervals there; then train on all rows."""
+        first, later, whole = parts
         folder, device = options.pop("folder"), self._device()
         options |= {"training": self.training, "seed": self.seed, "device": device}
         models: Sequence[str] = (self.model_,)
@@ -283,12 +299,19 @@ class Forecaster(BaseEstimator):
             models = CANDIDATES[:1] if self.architecture_.quantiles else CANDIDATES
         few = min(self.members, FIRST_MEMBERS)
         if self.budget is not None:
-            options["steps"] = self._steps_within(start, models, few, first, options)
+            options["steps"] = self._steps_within(start, models, few, first, lines, options)
         self.seconds_ = {"prepare": time_.perf_counter() - start}
         begin = time_.perf_counter()
         found = train(
-            self.architecture_, models, few, first, later, folder=folder and folder / "stage-1", **options
-        )
+            self.architecture_,
+            models,
+            few,
+            first,
+            lines,
+            later,
+            folder=folder and folder / "stage-1",
+            **options,
+        ).trusted(later, device)
         if len(found.networks) > 1 and len(later):
             models = found.best(later, device)
             found = found.only(models)
@@ -299,9 +322,16 @@ class Forecaster(BaseEstimator):
         begin = time_.perf_counter()
         if not found.run.interrupted:
             each = -(-self.members // len(models))
+            lines = fit_lines(whole, [self.window_], [lines.penalty])
             self.ensemble_ = train(
-                self.architecture_, models, each, whole, folder=folder and folder / "stage-2", **options
-            )
+                self.architecture_,
+                models,
+                each,
+                whole,
+                lines,
+                folder=folder and folder / "stage-2",
+                **options,
+            ).pulled_back(found.shares)
         self.seconds_["training"] = time_.perf_counter() - begin
         if self.run_.interrupted:
             last = max(row["epoch"] for row in self.run_.history)
@@ -432,8 +462,8 @@ class Forecaster(BaseEstimator):
 
     @property
     def window_(self) -> int:
-        """Steps before a forecast that the network reads: `input_steps_`, and a season before each of them."""
-        return self.input_steps_ + self.lag_
+        """Steps before a forecast that the line reads; the network reads the last `input_steps_`."""
+        return self.architecture_.window
 
     @property
     def run_(self) -> TrainingRun:
@@ -446,7 +476,7 @@ class Forecaster(BaseEstimator):
         return [network for group in self.ensemble_.networks.values() for network in group]
 
     @property
-    def linear_(self) -> list[Linear]:
+    def linear_(self) -> Lines:
         """The ridge baseline of each target."""
         return self.ensemble_.lines
 
@@ -502,7 +532,13 @@ class Forecaster(BaseEstimator):
             )
 
     def _steps_within(
-        self, start: float, models: Sequence[str], few: int, windows: Windows, options: dict[str, Any]
+        self,
+        start: float,
+        models: Sequence[str],
+        few: int,
+        windows: Windows,
+        lines: Lines,
+        options: dict[str, Any],
     ) -> int:
         """Return the steps for which the budget suffices: of a first training of all models, and a second of one."""
         quiet = options | {"progress": False, "training": None}
@@ -511,7 +547,9 @@ class Forecaster(BaseEstimator):
             return STEPS
 
         def maker(model: str, members: int) -> Callable[[int], Any]:
-            return lambda steps: train(self.architecture_, [model], members, windows, steps=steps, **quiet)
+            return lambda steps: train(
+                self.architecture_, [model], members, windows, lines, steps=steps, **quiet
+            )
 
         makers = [maker(model, few) for model in trained] + [maker(trained[0], self.members)]
         assert self.budget is not None

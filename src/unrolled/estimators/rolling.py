@@ -201,13 +201,13 @@ def _baselines(
     usual = next(iter(forecaster.frequency_.seasons), season)
     found: dict[str, list[NDArray[Any]]] = {}
     notes: list[str] = []
+    pasts = windows.pasts.astype(np.float64)
     for number in range(len(table.targets)):
-        past = windows.past(number).astype(np.float64)
+        past = pasts[..., number]
         ours: dict[str, NDArray[Any]] = {
             "naive": naive(past, horizon),
             "seasonal_naive": seasonal_naive(past, horizon, season),
             "drift": drift(past[:, -read:], horizon),
-            "linear": forecaster.linear_[number].predict(past[:, -read:]),
         }
         if usual != season and usual <= windows.length:  # the calendar's own beside the one that was found
             ours[f"seasonal_naive_{usual}"] = seasonal_naive(past, horizon, usual)
@@ -231,7 +231,8 @@ def _baselines(
                 notes.append(
                     f"{made.name}: fitted on rows up to the first origin, and anew {_times(made.refitted)} after it."
                 )
-    return {name: np.stack(forecasts, axis=-1) for name, forecasts in found.items()}, notes
+    stacked = {name: np.stack(forecasts, axis=-1) for name, forecasts in found.items()}
+    return stacked | {"linear": forecaster.linear_.predict(pasts)}, notes
 
 
 def _times(count: int) -> str:

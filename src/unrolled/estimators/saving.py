@@ -14,10 +14,10 @@ from unrolled.data.frequency import Frequency
 from unrolled.data.scaling import Power, Scaler
 from unrolled.data.table import Table
 from unrolled.errors import RunFolderError, UnrolledError
-from unrolled.estimators.baselines import Linear
 from unrolled.estimators.ensemble import Architecture, Ensemble
 from unrolled.estimators.forecaster import Forecaster
 from unrolled.estimators.intervals import Conformal
+from unrolled.estimators.lines import Lines
 from unrolled.training.options import Training, TrainingRun
 
 __all__ = ["load", "save_forecaster", "write_lines"]
@@ -77,6 +77,7 @@ def save_forecaster(forecaster: Forecaster, folder: Path) -> None:
         "parameters": parameters | {"levels": list(forecaster.levels)},
         "training": None if training is None else dataclasses.asdict(training),
         "architecture": dataclasses.asdict(ensemble.architecture),
+        "line": {"penalty": ensemble.lines.penalty, "shared": ensemble.lines.shared},
         "models": {model: len(networks) for model, networks in ensemble.networks.items()},
         "frequency": dataclasses.asdict(forecaster.frequency_),
         "table": {name: getattr(tail, name) for name in TABLE},
@@ -97,8 +98,8 @@ def save_forecaster(forecaster: Forecaster, folder: Path) -> None:
         "scaler.scale": features.scaler.scale,
         "known.mean": features.known.mean,
         "known.scale": features.known.scale,
-        "line.weight": np.stack([line.weight for line in ensemble.lines]),
-        "line.bias": np.stack([line.bias for line in ensemble.lines]),
+        "line.weight": ensemble.lines.weight,
+        "line.bias": ensemble.lines.bias,
     }
     for name, table in (("tail", tail), ("ahead", ahead)):
         if table is not None:
@@ -146,7 +147,7 @@ def _read_forecaster(config: dict[str, Any], tensors: dict[str, Any], place: Pat
     forecaster.architecture_ = architecture
     forecaster.season_, forecaster.lag_ = architecture.season, architecture.lag
     forecaster.input_steps_, forecaster.model_ = architecture.length, forecaster.model
-    lines = [Linear(*line) for line in zip(tensors["line.weight"], tensors["line.bias"], strict=True)]
+    lines = Lines(tensors["line.weight"], tensors["line.bias"], **config["line"])
     networks = {
         model: [
             _read_network(architecture.network(model, lines), tensors, f"{model}.{n}.")
@@ -209,7 +210,7 @@ def _read_tail(config: dict[str, Any], tensors: dict[str, Any], frequency: Frequ
 def _check_tensors(config: dict[str, Any], tensors: dict[str, Any]) -> None:
     """Raise a ValueError where sizes disagree or a number is not finite, before anything is allocated by them."""
     shape, table = config["architecture"], config["table"]
-    horizon, targets, window = shape["horizon"], shape["targets"], shape["length"] + shape["lag"]
+    horizon, targets, window = shape["horizon"], shape["targets"], shape["window"]
     wide, rows, levels = (
         len(table["columns"]),
         len(tensors["tail.values"]),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Backtest", "label", "score", "seasonal_scale", "verdict"]
 
-TIE = 0.995  # a model must lie below this share of the best baseline's error to be called better
+TIE = 0.995  # an error must lie below this share of another to be called better
 NAMES = {
     "naive": "naive (last value)",
     "seasonal_naive": "seasonal naive",
@@ -178,7 +178,7 @@ def verdict(scores: Mapping[str, Any]) -> tuple[bool, str]:
     if mae is None or not errors:
         return False, "There is no error to compare: nothing was observed, or an error is not finite."
     best = min(errors, key=lambda name: errors[name])
-    lost = [name for name, error in errors.items() if error < mae]
+    lost = [name for name, error in errors.items() if error < TIE * mae]
     if lost:
         more = f"{mae / errors[best] - 1:.0%}".replace("%", " %") if errors[best] else "infinitely"
         return False, (

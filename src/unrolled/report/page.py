@@ -165,7 +165,7 @@ def _standing(comparison: Comparison) -> dict[str, str]:
         return {"kind": "unknown", "mark": "?", "words": "Not compared with any baseline"}
     if not math.isfinite(comparison.model):
         return {"kind": "loses", "mark": "✗", "words": "The model's error is not a number"}
-    better = [name_of(name) for name, mae in comparison.baselines.items() if mae < comparison.model]
+    better = [name_of(name) for name, mae in comparison.baselines.items() if mae < TIE * comparison.model]
     equal = [name_of(name) for name, mae in comparison.baselines.items() if comparison.model >= TIE * mae]
     if better:
         return {"kind": "loses", "mark": "✗", "words": f"The model loses to {join_words(better)}"}
