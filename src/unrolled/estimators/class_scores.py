@@ -93,8 +93,8 @@ def class_verdict(scores: dict[str, Any]) -> tuple[bool, str]:
     mine, others = scores["model"]["accuracy"], scores["baselines"]
     best = max(others, key=lambda name: others[name]["accuracy"])
     theirs = others[best]["accuracy"]
-    sentence = f"The model tells {100 * mine:.1f} % rightly, "
-        f"the best baseline ({class_label(best)}) {100 * theirs:.1f} %."
+    beside = f"the best baseline ({class_label(best)}) {100 * theirs:.1f} %"
+    sentence = f"The model tells {100 * mine:.1f} % rightly, {beside}."
     if mine < theirs:
         sentence += f" Use {class_label(best)} instead: it costs nothing and tells more."
     return mine >= theirs, sentence

@@ -43,7 +43,8 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
         dropout: share dropped before the answer and of word vectors; by default 0.5 for texts, else 0.
         embedding_size: of learned word vectors; by default 32.
         max_words: size of the vocabulary: the most frequent words.
-        min_count: how often a word must come in training to be known.
+        min_count: how often a word must come in training to be known; by default twice where there are 1,000 texts or
+            more, else once.
         max_steps: read only the first steps of a sequence; by default all, of texts 400 words.
         lower: write texts in small letters first.
         bag_of_words: whether each word of a text also adds a number of its own to each class ("wide and deep",
@@ -94,7 +95,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
         dropout: float | None = None,
         embedding_size: int | None = None,
         max_words: int | None = 30_000,
-        min_count: int = 1,
+        min_count: int | None = None,
         max_steps: int | None = None,
         lower: bool = True,
         bag_of_words: bool | None = None,

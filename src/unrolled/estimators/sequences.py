@@ -27,6 +27,7 @@ logger = logging.getLogger("unrolled")
 
 CELLS = ("rnn", "lstm", "gru")
 MODELS = ("auto", *CELLS, "bag", "conv", *(f"conv-{cell}" for cell in CELLS))
+MANY_TEXTS = 1000  # from which on a word that comes once is taken for unknown
 MOST_WORDS = 400  # of a text, as published
 STEPS = 2000  # of the optimizer, for one member, where the training is left to us
 EMBEDDING = 32  # numbers of a learned word vector
@@ -51,7 +52,7 @@ class SequenceEstimator(BaseEstimator):
         dropout: float | None = None,
         embedding_size: int | None = None,
         max_words: int | None = 30_000,
-        min_count: int = 1,
+        min_count: int | None = None,
         max_steps: int | None = None,
         lower: bool = True,
         bag_of_words: bool | None = None,
@@ -180,7 +181,7 @@ class SequenceEstimator(BaseEstimator):
             "max_steps",
         ):
             value = getattr(self, name)
-            if not (value is None and name.startswith(("embedding", "max"))) and (
+            if not (value is None and name.startswith(("embedding", "max", "min"))) and (
                 not isinstance(value, int | np.integer) or value < 1
             ):
                 raise OptionError(where, f"{name} of at least 1", repr(value))
@@ -261,10 +262,15 @@ class SequenceEstimator(BaseEstimator):
         return f"{shape[0]} feature{'s' * (shape[0] != 1)}"
 
     def _learn_words(self, words: Sequence[Sequence[str]]) -> None:
+        least = self.min_count or (2 if len(words) >= MANY_TEXTS else 1)
+        every = Vocabulary.of(words, self.max_words, least)
+        if not every.words:
+            raise DataError(
+                "X", f"words that come {least:,} times", "none", "Give more texts, or lower min_count."
+            )
         if self.vectors is None:
-            self.vocabulary_ = Vocabulary.of(words, self.max_words, self.min_count)
+            self.vocabulary_ = every
             return
-        every = Vocabulary.of(words, self.max_words, self.min_count)
         found = read_vectors(
             self.vectors, limit=self.vectors_limit, keep=every.words, size=self.embedding_size
         )
