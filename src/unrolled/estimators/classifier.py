@@ -67,7 +67,8 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
 
     Attributes after `fit`:
         `classes_`, in the order of the probabilities; `run_`, the `TrainingRun`; `networks_`, its members;
-        `architecture_`, what they are made of; `vocabulary_`, of texts; `notes_`, what was done to the data.
+        `architecture_`, what they are made of; `reading_`, how sequences are read (scale,
+        vocabulary); `notes_`, what was done to the data.
 
     Raises:
         OptionError: an argument is out of its range.

@@ -20,7 +20,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
     scaled by their mean and standard deviation in the training part; the loss is that of `training`, by default "mse".
 
     Attributes after `fit`:
-        `run_`, `networks_`, `architecture_`, `vocabulary_`, `notes_` as there; `target_mean_`, `target_scale_`.
+        `run_`, `networks_`, `architecture_`, `reading_`, `notes_` as there; `target_mean_`, `target_scale_`.
 
     Raises:
         OptionError: an argument is out of its range.

@@ -1,8 +1,8 @@
 """Estimators of sequences in folders: JSON for what they are, safetensors for what they learned. No code, no pickle."""
 
-import dataclasses
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from unrolled.data.text import Vocabulary
 from unrolled.encoders import Architecture
 from unrolled.errors import OptionError
 from unrolled.estimators.classifier import SequenceClassifier
+from unrolled.estimators.reading import Reading
 from unrolled.estimators.regressor import SequenceRegressor
 from unrolled.estimators.sequences import SequenceEstimator
 from unrolled.training.options import Training, TrainingRun
@@ -25,7 +26,7 @@ ESTIMATORS: dict[str, type[SequenceEstimator]] = {
     "SequenceClassifier": SequenceClassifier,
     "SequenceRegressor": SequenceRegressor,
 }
-SCALES = ("mean_", "scale_", "target_mean_", "target_scale_")
+TARGET_SCALES = ("target_mean_", "target_scale_")
 
 
 def save_sequence_estimator(estimator: SequenceEstimator, folder: Path) -> None:
@@ -36,16 +37,21 @@ def save_sequence_estimator(estimator: SequenceEstimator, folder: Path) -> None:
     """
     parameters = estimator.get_params(deep=False)
     training = parameters.pop("training")
-    vocabulary = estimator.vocabulary_
+    reading = estimator.reading_
     config = {
         "format_version": FORMAT_VERSION,
         "estimator": type(estimator).__name__,
         "parameters": {name: _plain(name, value) for name, value in parameters.items()},
-        "training": None if training is None else dataclasses.asdict(training),
-        "kind": estimator.kind_,
-        "shape": list(estimator.shape_),
-        "architecture": dataclasses.asdict(estimator.architecture_),
-        "vocabulary": None if vocabulary is None else list(vocabulary.words),
+        "training": None if training is None else asdict(training),
+        "reading": {
+            "kind": reading.kind,
+            "shape": list(reading.shape),
+            "most": reading.most,
+            "lower": reading.lower,
+            "drop_unknown": reading.drop_unknown,
+        },
+        "architecture": asdict(estimator.architecture_),
+        "vocabulary": None if reading.vocabulary is None else list(reading.vocabulary.words),
         "notes": estimator.notes_,
         "columns": getattr(estimator, "columns_", None),
     }
@@ -53,7 +59,9 @@ def save_sequence_estimator(estimator: SequenceEstimator, folder: Path) -> None:
         config["classes"] = _write_classes(estimator.classes_)
     else:
         config["single"] = estimator.single_
-    tensors = {name: getattr(estimator, name) for name in SCALES if hasattr(estimator, name)}
+    tensors = {name: getattr(estimator, name) for name in TARGET_SCALES if hasattr(estimator, name)}
+    if reading.mean is not None and reading.scale is not None:
+        tensors |= {"mean": reading.mean, "scale": reading.scale}
     for number, network in enumerate(estimator.networks_):
         for name, tensor in network.state_dict().items():
             tensors[f"member.{number}.{name}"] = tensor.cpu().numpy()
@@ -84,24 +92,29 @@ def read_sequence_estimator(config: Mapping[str, Any], place: Path, device: str)
     broken = [n for n, array in tensors.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
     if broken:
         raise ValueError(f"{broken[0]} is not finite")
-    estimator.kind_, estimator.shape_ = config["kind"], tuple(config["shape"])
     estimator.notes_, estimator.vectors_ = config["notes"], None
     if config["columns"] is not None:
         estimator.columns_ = config["columns"]
-    words = config["vocabulary"]
-    estimator.vocabulary_ = None if words is None else Vocabulary(tuple(words))
+    words, how = config["vocabulary"], config["reading"]
+    reading = Reading(
+        **how | {"shape": tuple(how["shape"])}, vocabulary=None if words is None else Vocabulary(tuple(words))
+    )
+    if words is None:
+        size = () if reading.kind == "images" else reading.shape
+        reading = replace(reading, mean=tensors["mean"].reshape(size), scale=tensors["scale"].reshape(size))
+    estimator.reading_ = reading
     a = config["architecture"]
     estimator.architecture_ = Architecture(**a | {"image": tuple(a["image"]) if a["image"] else None})
-    for name in SCALES:
+    for name in TARGET_SCALES:
         if name in tensors:
-            estimator.__dict__[name] = _of_shape(tensors[name], estimator)
+            setattr(estimator, name, tensors[name])
     if "classes" in config:
         estimator.classes_ = _read_classes(config["classes"])
         if len(estimator.classes_) != estimator.architecture_.outputs:
             raise ValueError("classes that are not those of the network")
     else:
         estimator.single_ = config["single"]
-    if words is not None and len(estimator.vocabulary_) != estimator.architecture_.input_size:
+    if words is not None and reading.words != estimator.architecture_.input_size:
         raise ValueError("a vocabulary that is not that of the network")
     numbers = sorted({int(name.split(".")[1]) for name in tensors if name.startswith("member.")})
     if not numbers:
@@ -111,11 +124,6 @@ def read_sequence_estimator(config: Mapping[str, Any], place: Path, device: str)
                        for name in ("history", "timing"))  # fmt: skip
     estimator.run_ = TrainingRun(estimator.networks_, history, timing)
     return estimator
-
-
-def _of_shape(array: Any, estimator: Any) -> Any:
-    """Scales of an image are of all its points together, and were written as one number."""
-    return array.reshape(()) if estimator.kind_ == "images" and array.size == 1 else array
 
 
 def _read_network(estimator: SequenceEstimator, tensors: Mapping[str, Any], prefix: str) -> Any:

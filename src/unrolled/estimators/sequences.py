@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-from unrolled.data.sequences import Sequences, SequenceSamples, take_numbers
-from unrolled.data.text import Vocabulary, is_tokens, split_words
-from unrolled.data.vectors import read_vectors
+from unrolled.data.sequences import Sequences, SequenceSamples
 from unrolled.encoders import Architecture, make_encoder
-from unrolled.errors import DataError, OptionError, ShapeError
+from unrolled.errors import OptionError, ShapeError
+from unrolled.estimators.reading import Reading, learn_to_read, match_vectors
 from unrolled.training.loop import fit, repeatable
 from unrolled.training.members import call
 from unrolled.training.options import Training
@@ -27,8 +26,8 @@ logger = logging.getLogger("unrolled")
 
 CELLS = ("rnn", "lstm", "gru")
 MODELS = ("auto", *CELLS, "bag", "conv", *(f"conv-{cell}" for cell in CELLS))
-MANY_TEXTS = 1000  # from which on a word that comes once is taken for unknown
 MOST_WORDS = 400  # of a text, as published
+TEXT_STEPS = 500
 STEPS = 2000  # of the optimizer, for one member, where the training is left to us
 EMBEDDING = 32  # numbers of a learned word vector
 LONG = 50  # steps, from which on the gates start out to remember a whole sequence
@@ -122,16 +121,16 @@ class SequenceEstimator(BaseEstimator):
         """
         self.check_options()
         self.notes_: list[str] = []
+        self.reading_: Reading
         sequences = self._learn_to_read(X)
         target = self._learn_answers(y, sequences)
         learn, hold = self._split(len(sequences), target)
         train = self._samples(sequences, target, learn)
         valid = self._samples(sequences, target, hold) if len(hold) else None
-        if self.kind_ != "words":
-            self._learn_scale(train.sequences)
-            train = dataclasses.replace(train, sequences=self._scaled(train.sequences))
-            if valid is not None:
-                valid = dataclasses.replace(valid, sequences=self._scaled(valid.sequences))
+        self.reading_ = self.reading_.learn_scale(train.sequences, self.standardize)
+        train = dataclasses.replace(train, sequences=self.reading_.scaled(train.sequences))
+        if valid is not None:
+            valid = dataclasses.replace(valid, sequences=self.reading_.scaled(valid.sequences))
         self.architecture_ = self._architecture(sequences)
         training = self._training(len(train))
         self._check_memory(training, train)
@@ -209,142 +208,23 @@ class SequenceEstimator(BaseEstimator):
         self.notes_.append(text)
         logger.warning(text)
 
-    # reading -----------------------------------------------------------------------------------------------------
-
     def _learn_to_read(self, X: Any) -> Sequences:
-        """Find out what kind of sequences these are, and read them."""
-        self.vocabulary_: Vocabulary | None = None
+        """Find out how sequences like these are read, and read them; numbers are not scaled yet."""
         self.vectors_: NDArray[np.float32] | None = None
-        if is_tokens(X):
-            words = split_words(X, "X", self.lower)
-            self.kind_ = "words"
-            self.shape_: tuple[int, ...] = ()
-            self._learn_words(words)
-            return self._read_words(words)
-        sequences = take_numbers(X, "X")
-        shape = sequences.values.shape[1:]
-        self.kind_, self.shape_ = "images" if len(shape) == 2 else "numbers", shape
-        if self.kind_ == "images" and min(shape) < 4:
-            raise ShapeError(
-                "X", "images of at least 4 by 4", f"of {shape[0]} by {shape[1]}", "Enlarge them."
-            )
-        return self._cut(sequences)
-
-    def read(self, X: Any) -> Sequences:
-        """Return sequences as the network reads them: scaled numbers, or the numbers of words.
-
-        Raises:
-            DataError: as `fit`.
-            ShapeError: they are of another kind than those learned from, or have other features.
-        """
-        self._check_fitted()
-        if is_tokens(X) != (self.kind_ == "words"):
-            raise ShapeError(
-                "X", "texts" if self.kind_ == "words" else "sequences of numbers",
-                f"a {type(X).__name__} of another kind",
-                "Give what the estimator was fitted on.",
-            )  # fmt: skip
-        if self.kind_ == "words":
-            return self._read_words(split_words(X, "X", self.lower))
-        sequences = take_numbers(X, "X")
-        if sequences.values.shape[1:] != self.shape_:
-            raise ShapeError(
-                "X",
-                f"steps of {self._show_shape(self.shape_)}",
-                self._show_shape(sequences.values.shape[1:]),
-                "Give the columns that the estimator was fitted on.",
-            )
-        return self._scaled(self._cut(sequences))
-
-    def _show_shape(self, shape: tuple[int, ...]) -> str:
-        if len(shape) == 2:
-            return f"{shape[0]} by {shape[1]} numbers"
-        return f"{shape[0]} feature{'s' * (shape[0] != 1)}"
-
-    def _learn_words(self, words: Sequence[Sequence[str]]) -> None:
-        least = self.min_count or (2 if len(words) >= MANY_TEXTS else 1)
-        every = Vocabulary.of(words, self.max_words, least)
-        if not every.words:
-            raise DataError(
-                "X", f"words that come {least:,} times", "none", "Give more texts, or lower min_count."
-            )
-        if self.vectors is None:
-            self.vocabulary_ = every
-            return
-        found = read_vectors(
-            self.vectors, limit=self.vectors_limit, keep=every.words, size=self.embedding_size
-        )
-        if not len(found):
-            raise DataError(
-                str(self.vectors),
-                "vectors for some of the texts' words",
-                "none",
-                "Check its language, and whether its words are in small letters (lower=True).",
-            )
-        row_of = {word: row for row, word in enumerate(found.words)}
-        kept = [word for word in every.words if word in row_of or self.unknown == "vector"]
-        self.vocabulary_ = Vocabulary(tuple(kept))
-        size = found.vectors.shape[1]
-        scale = float(found.vectors.std()) if found.vectors.size else 0.1
-        random = np.random.default_rng(self.seed).normal(0, scale, (len(kept) + 2, size))
-        vectors = random.astype(np.float32)
-        vectors[:2] = 0
-        rows = [row_of.get(word, -1) for word in kept]
-        has = np.flatnonzero(np.asarray(rows) >= 0)
-        vectors[has + 2] = found.vectors[np.asarray(rows)[has]]
-        self.vectors_ = vectors
-        lacking = len(every.words) - len(found)
-        if lacking:
-            fate = "are left out of the texts" if self.unknown == "drop" else "got a random vector each"
-            self._note(
-                f"{lacking:,} of {len(every.words):,} words have no vector in {self.vectors}: they {fate}."
-            )
-
-    def _read_words(self, words: Sequence[Sequence[str]]) -> Sequences:
-        assert self.vocabulary_ is not None
-        drop = self.vectors is not None and self.unknown == "drop" and not self.per_step
-        sequences = self.vocabulary_.sequences(words, drop)
-        known = np.add.reduceat(sequences.values > 1, sequences.starts[:-1])
-        if not known.all():
-            count = np.count_nonzero(known == 0)
-            logger.warning(
-                "%s of %s texts have no word that is known: they are answered as one unknown word is.",
-                f"{count:,}", f"{len(words):,}",
-            )  # fmt: skip
-        return self._cut(sequences)
-
-    def _cut(self, sequences: Sequences) -> Sequences:
-        most = self.max_steps
-        if most is None and self.kind_ == "words" and not self.per_step:
-            most = MOST_WORDS
-        if most is None or sequences.longest <= most:
-            return sequences
-        count = np.count_nonzero(sequences.lengths > most)
-        logger.warning(
-            "%s of %s sequences have more than %s steps: only their first %s are read (max_steps).",
-            f"{count:,}", f"{len(sequences):,}", f"{most:,}", f"{most:,}",
+        self.reading_, sequences, texts = learn_to_read(
+            X, lower=self.lower, most=self.max_steps, most_of_text=None if self.per_step else MOST_WORDS,
+            max_words=self.max_words, min_count=self.min_count,
         )  # fmt: skip
-        return sequences.cut(most)
-
-    def _learn_scale(self, sequences: Sequences) -> None:
-        """Mean and standard deviation of each feature, of an image's points all together."""
-        values = sequences.values
-        axes = tuple(range(values.ndim)) if self.kind_ == "images" else (0,)
-        self.mean_ = values.mean(axes, dtype=np.float64).astype(np.float32)
-        spread = values.std(axes, dtype=np.float64).astype(np.float32)
-        if not np.isfinite(spread).all():
-            raise DataError(
-                "X", "numbers that can be squared", f"{np.abs(values).max():g}", "Scale them down."
-            )
-        # a feature that hardly ever moves is not blown up beyond what the others are
-        self.scale_ = np.maximum(spread, 1e-2 * spread.max() if spread.max() > 0 else 1).astype(np.float32)
-        if not self.standardize:
-            self.mean_, self.scale_ = np.zeros_like(self.mean_), np.ones_like(self.scale_)
-
-    def _scaled(self, sequences: Sequences) -> Sequences:
-        return Sequences((sequences.values - self.mean_) / self.scale_, sequences.starts)
-
-    # training ----------------------------------------------------------------------------------------------------
+        if self.reading_.kind != "words":
+            return self.reading_.cut(sequences)
+        if self.vectors is not None:
+            self.reading_, self.vectors_, notes = match_vectors(
+                self.reading_, self.vectors, limit=self.vectors_limit, size=self.embedding_size,
+                unknown="vector" if self.per_step else self.unknown, seed=self.seed,
+            )  # fmt: skip
+            for note in notes:
+                self._note(note)
+        return self.reading_.number(texts)
 
     def _learn_answers(self, y: Any, sequences: Sequences) -> NDArray[Any]:
         """The targets as numbers: (n, …), or with `per_step` (all steps, …)."""
@@ -418,10 +298,10 @@ class SequenceEstimator(BaseEstimator):
         return SequenceSamples(part, target[index])
 
     def _architecture(self, sequences: Sequences) -> Architecture:
-        model, words = self.model, self.kind_ == "words"
+        model, words = self.model, self.reading_.kind == "words"
         if model == "auto":
             model = "bag" if words and not self.per_step else "lstm"
-        convolution = model.startswith("conv") or self.kind_ == "images"
+        convolution = model.startswith("conv") or self.reading_.kind == "images"
         cell = None if model in ("bag", "conv") else model.removeprefix("conv-")
         pooling = self.pooling
         if pooling == "auto":
@@ -434,22 +314,16 @@ class SequenceEstimator(BaseEstimator):
         if self.vectors_ is not None:
             size = self.vectors_.shape[1]
         dropout = self.dropout if self.dropout is not None else (0.5 if words else 0.0)
-        assert not words or self.vocabulary_ is not None
         return Architecture(
-            input_size=len(self.vocabulary_) if self.vocabulary_ is not None else sequences.values.shape[1],
+            input_size=self.reading_.words or sequences.values.shape[1],
             outputs=self._outputs(), cell=cell, units=self.units, layers=self.layers,
             bidirectional=self.bidirectional or (words and self.per_step), filters=self.filters if convolution else 0,
             kernel_size=self.kernel_size, pooling=pooling, hidden=self.hidden, dropout=dropout,
             embedding=size if words else 0, frozen=self.vectors_ is not None and not self.tune_vectors,
             line=words and (self.vectors_ is None if self.bag_of_words is None else self.bag_of_words),
-            image=(self.shape_[0], self.shape_[1]) if self.kind_ == "images" else None, per_step=self.per_step,
+            image=shape if self.reading_.kind == "images" else None, per_step=self.per_step,
             memory=sequences.longest if cell and sequences.longest >= LONG else 0,
         )  # fmt: skip
-
-    @property
-    def words(self) -> int:
-        """How many numbers stand for words; 0 where sequences are of numbers."""
-        return 0 if self.vocabulary_ is None else len(self.vocabulary_)
 
     def make_network(self) -> nn.Module:
         """Make a network of the fitted architecture, with fresh weights (and the pretrained vectors, if any)."""
@@ -471,14 +345,16 @@ class SequenceEstimator(BaseEstimator):
         raise NotImplementedError
 
     def _default_training(self, count: int, fixed: dict[str, Any]) -> Training:
-        batch, steps, least = (
-            (50, 1000, 4) if self.kind_ == "words" else (32 if count < 10_000 else 128, STEPS, 10)
-        )
-        epochs = int(np.clip(steps // -(-count // batch), least, 200))
-        optimizer = "adam" if self.kind_ == "words" else "adamw"
+        """One cycle of so many steps a member, but no fewer and no more epochs than a few."""
+        if self.reading_.kind == "words":
+            optimizer, rate, batch, steps, least, most = "adam", 4e-3, 100, TEXT_STEPS, 4, 20
+        else:
+            optimizer, rate, batch, steps, least, most = "adamw", 3e-3, 32, STEPS, 10, 200
+            batch = batch if count < 10_000 else 128
+        epochs = int(np.clip(steps // -(-count // batch), least, most))
         return Training(
             optimizer=optimizer,
-            learning_rate=3e-3,
+            learning_rate=rate,
             schedule="one-cycle",
             batch_size=batch,
             epochs=epochs,
@@ -491,7 +367,7 @@ class SequenceEstimator(BaseEstimator):
         if training.bptt_steps is not None:
             longest = min(longest, training.bptt_steps)
         gates = {"rnn": 1, "gru": 3, "lstm": 4}.get(a.cell or "", 0)
-        step = int(np.prod(self.shape_)) if self.shape_ else 1
+        step = int(np.prod(self.reading_.shape)) if self.reading_.shape else 1
         if a.image:
             step += 8 * int(np.prod(a.image)) * 3
         step += 3 * a.embedding + 3 * a.filters + (2 * gates + 2) * a.units * a.layers * (1 + a.bidirectional)
@@ -507,8 +383,6 @@ class SequenceEstimator(BaseEstimator):
                 "Lower the batch_size of `training`, cut sequences with max_steps, or train fewer members at once.",
             )
 
-    # answering ---------------------------------------------------------------------------------------------------
-
     def _check_fitted(self) -> None:
         if not hasattr(self, "networks_"):
             from sklearn.exceptions import NotFittedError
@@ -518,7 +392,8 @@ class SequenceEstimator(BaseEstimator):
     @repeatable()
     def _answer(self, X: Any, finish: Callable[[Tensor], Tensor]) -> tuple[NDArray[np.float64], Sequences]:
         """The mean of the members' answers, (n, outputs), or with `per_step` (all steps, outputs)."""
-        sequences = self.read(X)
+        self._check_fitted()
+        sequences = self.reading_.read(X)
         samples = SequenceSamples(sequences, None, ragged=sequences.ragged)
         device = self._device()
         networks = [network.to(device) for network in self.networks_]

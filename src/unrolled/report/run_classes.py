@@ -86,12 +86,11 @@ def run_classification(
     actual = np.array([number_of[labels[number]] for number in test])
     probabilities = classifier.predict_proba(held)
     scored = time.perf_counter()
+    reading = classifier.reading_
     known = np.array([number_of[labels[number]] for number in train])
     baselines = {
         "majority": majority_probabilities(known, len(classes), len(test)),
-        "logistic": logistic_probabilities(
-            classifier.read(inputs), known, classifier.read(held), classifier.words
-        ),
+        "logistic": logistic_probabilities(reading.read(inputs), known, reading.read(held), reading.words),
     }
     done = time.perf_counter()
     seconds = {"train": trained - start, "score": scored - trained, "baselines": done - scored}
@@ -180,7 +179,7 @@ def _settings(classifier: SequenceClassifier, data: Labelled, test_size: float) 
 
     parameters = sum(parameter.numel() for parameter in classifier.networks_[0].parameters())
     members, a = len(classifier.networks_), classifier.architecture_
-    lengths = classifier.read(data.inputs).lengths
+    lengths = classifier.reading_.read(data.inputs).lengths
     parts = [
         f"word vectors of {a.embedding}" if a.embedding else "",
         "a small convolution of each image" if a.image else "",
@@ -200,6 +199,6 @@ def _settings(classifier: SequenceClassifier, data: Labelled, test_size: float) 
         "Seed": str(classifier.seed),
         "Versions": f"unrolled {__version__}, torch {torch.__version__}, NumPy {np.__version__}",
     }
-    if classifier.vocabulary_ is not None:
-        found["Vocabulary"] = f"{len(classifier.vocabulary_.words):,} words"
+    if classifier.reading_.vocabulary is not None:
+        found["Vocabulary"] = f"{len(classifier.reading_.vocabulary.words):,} words"
     return found
