@@ -20,7 +20,12 @@ def test_digits_rows():
 
 
 def test_mnist_comes_from_the_folder(folder):
-    arrays = {"x_train": np.zeros((3, 28, 28), np.uint8), "y_train": np.arange(3), "x_test": np.ones((2, 28, 28)), "y_test": np.arange(2)}
+    arrays = {
+        "x_train": np.zeros((3, 28, 28), np.uint8),
+        "y_train": np.arange(3),
+        "x_test": np.ones((2, 28, 28)),
+        "y_test": np.arange(2),
+    }
     np.savez(folder / "mnist.npz", **arrays)
     (x, y), (x_test, _) = load_mnist()
     assert x.shape == (3, 28, 28)

@@ -6,7 +6,13 @@ import pytest
 from unrolled.data.labelled import read_labelled
 from unrolled.errors import DataError, OptionError
 
-LONG = {"who": ["b", "a", "b", "a"], "t": [2, 1, 1, 2], "u": [1.0, 2.0, 3.0, 4.0], "v": [5, 6, 7, 8], "k": ["x", "y", "x", "y"]}
+LONG = {
+    "who": ["b", "a", "b", "a"],
+    "t": [2, 1, 1, 2],
+    "u": [1.0, 2.0, 3.0, 4.0],
+    "v": [5, 6, 7, 8],
+    "k": ["x", "y", "x", "y"],
+}
 
 
 def changed(**columns):
@@ -44,7 +50,11 @@ def test_texts_and_files(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "given", "words"),
     [
-        (changed(k=["x", None, "x", "y"]), {}, r"row 1, column 'k': expected a label, got an empty cell. 1 of 4"),
+        (
+            changed(k=["x", None, "x", "y"]),
+            {},
+            r"row 1, column 'k': expected a label, got an empty cell. 1 of 4",
+        ),
         (changed(k=["x", "y", "x", "x"]), {}, "one label in all rows of 'a', got 'y' and 'x'"),
         (changed(u=[1.0, None, 3.0, 4.0]), {}, "row 1, column 'u': expected a number inside"),
         (changed(t=[1, 1, 1, 2]), {}, "each time once in the sequence 'b'"),
@@ -61,17 +71,22 @@ def test_what_is_refused(to_frame, columns, given, words):
 
 def test_rows_with_holes_and_empty_texts_are_refused(to_frame):
     with pytest.raises(DataError, match=r"row 0, column 'a': expected a number inside"):
-        read_labelled(to_frame({"a": [None, 1.0], "b": [1.0, 2.0], "k": ["x", "y"]}), label="k", sequence=["a", "b"])
+        read_labelled(
+            to_frame({"a": [None, 1.0], "b": [1.0, 2.0], "k": ["x", "y"]}), label="k", sequence=["a", "b"]
+        )
     with pytest.raises(DataError, match="an empty row"):
         read_labelled(
-            to_frame({"a": [1.0, np.nan], "b": [1.0, np.nan], "k": ["x", "y"]}), label="k", sequence=["a", "b"]
+            to_frame({"a": [1.0, np.nan], "b": [1.0, np.nan], "k": ["x", "y"]}),
+            label="k",
+            sequence=["a", "b"],
         )
     with pytest.raises(DataError, match=r"row 1, column 't': expected a text"):
         read_labelled(to_frame({"t": ["a", " "], "k": ["x", "y"]}), label="k", text="t")
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"text": "u", "sequence": ["u"]}, {"text": "u", "id": "who"}, {"sequence": ["u"], "time": "t"}]
+    "options",
+    [{}, {"text": "u", "sequence": ["u"]}, {"text": "u", "id": "who"}, {"sequence": ["u"], "time": "t"}],
 )
 def test_options_that_do_not_go_together(to_frame, options):
     with pytest.raises(OptionError, match="classify: expected"):

@@ -32,7 +32,9 @@ def test_take_gives_the_sequences_asked_for():
     np.testing.assert_array_equal(taken[1], RAGGED[0])
 
 
-@pytest.mark.parametrize("given", [np.ones((4, 3)), np.ones((4, 3, 1)), [[1, 1, 1]] * 4, [np.ones((3, 1), bool)] * 4])
+@pytest.mark.parametrize(
+    "given", [np.ones((4, 3)), np.ones((4, 3, 1)), [[1, 1, 1]] * 4, [np.ones((3, 1), bool)] * 4]
+)
 def test_what_may_be_given(given):
     sequences = take_numbers(given, "X")
     assert sequences.values.shape == (12, 1)
@@ -55,7 +57,11 @@ def test_frames_are_taken_as_arrays(to_frame):
         ([np.ones((2, 2)), np.ones((2, 3))], ShapeError, r"X\[1\]: expected numbers of shape \(steps, 2\)"),
         ([["a", "b"], [1.0]], ShapeError, r"X\[0\]: expected numbers"),
         (np.array([[1.0, np.nan]]), DataError, r"X\[0\], step 1: expected a finite number, got NaN"),
-        ([np.ones((2, 2)), np.array([[1, 2], [3, np.inf]])], DataError, r"X\[1\], step 1, feature 1: .* got inf"),
+        (
+            [np.ones((2, 2)), np.array([[1, 2], [3, np.inf]])],
+            DataError,
+            r"X\[1\], step 1, feature 1: .* got inf",
+        ),
         (7, ShapeError, "a int"),
     ],
 )
@@ -83,7 +89,9 @@ def test_batches_have_sequences_of_like_lengths():
     order = data.orders([np.random.default_rng(0)], 1, 10)[0]
     assert sorted(order) == list(range(103))
     lengths = data.sequences.lengths
-    padded = sum(data.batch(order[i : i + 10]).past.shape[1] * len(order[i : i + 10]) for i in range(0, 103, 10))
+    padded = sum(
+        data.batch(order[i : i + 10]).past.shape[1] * len(order[i : i + 10]) for i in range(0, 103, 10)
+    )
     assert padded < 1.3 * lengths.sum()
     assert order.tolist() != data.orders([np.random.default_rng(1)], 1, 10)[0].tolist()
 

@@ -14,12 +14,17 @@ VECTORS = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
 
 
 def lines(words=WORDS, vectors=VECTORS, header=True):
-    rows = [f"{word} " + " ".join(f"{v:.9g}" for v in vector) for word, vector in zip(words, vectors, strict=True)]
+    rows = [
+        f"{word} " + " ".join(f"{v:.9g}" for v in vector) for word, vector in zip(words, vectors, strict=True)
+    ]
     return "\n".join([f"{len(words)} {vectors.shape[1]}"] * header + rows) + "\n"
 
 
 def binary(words=WORDS, vectors=VECTORS, feed=b"\n"):
-    parts = [word.replace(" ", "_").encode() + b" " + vector.tobytes() + feed for word, vector in zip(words, vectors, strict=True)]
+    parts = [
+        word.replace(" ", "_").encode() + b" " + vector.tobytes() + feed
+        for word, vector in zip(words, vectors, strict=True)
+    ]
     return f"{len(words)} {vectors.shape[1]}\n".encode() + b"".join(parts)
 
 

@@ -124,6 +124,8 @@ class SequenceSamples:
         target = counted = None
         if self.target is not None and self.per_step:
             target, counted = Sequences(self.target, self.sequences.starts).padded(index, length)
+            counted = counted.reshape(*counted.shape, *[1] * (target.ndim - counted.ndim))
+            counted = np.broadcast_to(counted, target.shape).copy()
         elif self.target is not None:
             target = self.target[index]
         return Batch(

@@ -298,6 +298,7 @@ class SequenceEstimator(BaseEstimator):
         return SequenceSamples(part, target[index])
 
     def _architecture(self, sequences: Sequences) -> Architecture:
+        shape = self.reading_.shape
         model, words = self.model, self.reading_.kind == "words"
         if model == "auto":
             model = "bag" if words and not self.per_step else "lstm"
@@ -321,7 +322,7 @@ class SequenceEstimator(BaseEstimator):
             kernel_size=self.kernel_size, pooling=pooling, hidden=self.hidden, dropout=dropout,
             embedding=size if words else 0, frozen=self.vectors_ is not None and not self.tune_vectors,
             line=words and (self.vectors_ is None if self.bag_of_words is None else self.bag_of_words),
-            image=shape if self.reading_.kind == "images" else None, per_step=self.per_step,
+            image=(shape[0], shape[1]) if self.reading_.kind == "images" else None, per_step=self.per_step,
             memory=sequences.longest if cell and sequences.longest >= LONG else 0,
         )  # fmt: skip
 
