@@ -348,10 +348,11 @@ class SequenceEstimator(BaseEstimator):
     def _default_training(self, count: int, fixed: dict[str, Any]) -> Training:
         """One cycle of so many steps a member, but no fewer and no more epochs than a few."""
         if self.reading_.kind == "words":
-            optimizer, rate, batch, steps, least, most = "adam", 4e-3, 100, TEXT_STEPS, 4, 20
+            optimizer, rate, steps, least, most = "adam", 4e-3, TEXT_STEPS, 4, 20
+            batch = int(np.clip(count // 10, 8, 100))
         else:
-            optimizer, rate, batch, steps, least, most = "adamw", 3e-3, 32, STEPS, 10, 200
-            batch = batch if count < 10_000 else 128
+            optimizer, rate, steps, least, most = "adamw", 3e-3, STEPS, 10, 200
+            batch = 32 if count < 10_000 else 128
         epochs = int(np.clip(steps // -(-count // batch), least, most))
         return Training(
             optimizer=optimizer,
