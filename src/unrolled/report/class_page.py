@@ -231,11 +231,18 @@ def _figures(page: ClassPage) -> dict[str, list[Any]]:
         "training": [],
     }
     if page.training:
-        svg = draw(
-            "training", describe_training(page.training), lambda axes: plot_training(page.training, axes=axes)
-        )
+        training = _kept(page.training)
+        svg = draw("training", describe_training(training), lambda axes: plot_training(training, axes=axes))
         figures["training"] = [Drawing("Loss (cross-entropy)", svg)]
     return figures
+
+
+def _kept(training: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The history, with the last epoch of each member marked where nothing was held back to find the best one."""
+    if any(row.get("valid_loss") is not None for row in training):
+        return [dict(row) for row in training]
+    last = {row["member"]: row["epoch"] for row in training}
+    return [{**row, "best": row["epoch"] == last[row["member"]]} for row in training]
 
 
 def _training_legend(training: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
