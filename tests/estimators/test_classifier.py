@@ -157,6 +157,48 @@ def test_a_table_of_labels_keeps_its_type():
     assert classes.dtype == np.int8
 
 
+def test_frames_and_columns_of_them(to_frame):
+    X = np.stack([x[:3] for x in CURVES])
+    table = to_frame({"a": X[:, 0], "b": X[:, 1], "c": X[:, 2], "way": WAYS})
+    training = ur.Training(epochs=2)
+    classifier = quick(training=training).fit(table[["a", "b", "c"]], table["way"], progress=False)
+    same = quick(training=training).fit(X, WAYS, progress=False)
+    np.testing.assert_array_equal(classifier.predict_proba(table[["a", "b", "c"]]), same.predict_proba(X))
+    texts = to_frame({"text": TEXTS, "good": OPINIONS})
+    assert (
+        quick("bag", training=training).fit(texts["text"], texts["good"], progress=False).reading_.kind
+        == "words"
+    )
+    holes = to_frame({"text": [None, *TEXTS[1:]], "good": OPINIONS})
+    with pytest.raises(DataError, match=r"X\[0\]: expected a text, got a missing value"):
+        quick("bag").fit(holes["text"], holes["good"], progress=False)
+
+
+def test_training_goes_on_where_it_was(tmp_path, fitted):
+    from unrolled.training import loop
+
+    class KilledError(Exception):
+        pass
+
+    def kill(epoch):
+        if epoch.number == 5:
+            raise KilledError
+
+    again = quick(members=2)
+    whole = loop.fit
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "unrolled.estimators.sequences.fit",
+            lambda *given, **options: whole(*given, **options, callbacks=[kill], checkpoint_seconds=0),
+        )
+        with pytest.raises(KilledError):
+            again.fit(CURVES, WAYS, progress=False, folder=tmp_path)
+    assert list(tmp_path.rglob("checkpoint-*"))
+    again.fit(CURVES, WAYS, progress=False, folder=tmp_path, resume=True)
+    assert again.run_.history == fitted.run_.history
+    np.testing.assert_array_equal(again.predict_proba(CURVES), fitted.predict_proba(CURVES))
+
+
 def test_class_weights_raise_the_rare_class():
     X = RANDOM.normal(size=(150, 4, 1))
     y = np.repeat([0, 1], [135, 15])  # nothing to learn but how frequent they are

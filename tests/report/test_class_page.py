@@ -98,7 +98,14 @@ def test_the_head_says_how_it_stands(model, words):
 
 
 def test_scores_are_those_of_scikit_learn():
-    from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, precision_score
+    from sklearn.metrics import (
+        accuracy_score,
+        confusion_matrix,
+        f1_score,
+        log_loss,
+        precision_score,
+        recall_score,
+    )
 
     actual = RANDOM.integers(4, size=200)
     probabilities = RANDOM.dirichlet(np.ones(4), size=200)
@@ -109,6 +116,8 @@ def test_scores_are_those_of_scikit_learn():
     assert found["confusion"] == confusion_matrix(actual, told).tolist()
     precision = precision_score(actual, told, average=None)
     assert [entry["precision"] for entry in found["by_class"]] == pytest.approx(precision)
+    recall = recall_score(actual, told, average=None)
+    assert [entry["recall"] for entry in found["by_class"]] == pytest.approx(recall)
 
 
 def test_calibration_is_the_gap_between_words_and_deeds():

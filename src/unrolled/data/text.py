@@ -11,7 +11,7 @@ import numpy as np
 from unrolled.data.sequences import Sequences
 from unrolled.errors import DataError
 
-__all__ = ["UNKNOWN", "Vocabulary", "is_tokens", "is_words", "split_words"]
+__all__ = ["UNKNOWN", "Vocabulary", "is_missing", "is_tokens", "is_words", "split_words"]
 
 PADDING, UNKNOWN = 0, 1  # numbers that stand for no word
 
@@ -87,11 +87,10 @@ def split_words(texts: Iterable[Any], where: str, lower: bool = True) -> list[li
         elif is_words(text):
             words = [str(word) for word in text]
         else:
-            missing = text is None or text != text
             raise DataError(
                 f"{where}[{number}]",
                 "a text",
-                "a missing value" if missing else f"a {type(text).__name__}",
+                "a missing value" if is_missing(text) else f"a {type(text).__name__}",
                 "Fill it in, or leave its row out.",
             )
         if not words:
@@ -115,14 +114,24 @@ def is_words(text: Any) -> bool:
 def is_tokens(given: Any) -> bool:
     """Whether these are texts, or lists of words, by the first one that is not missing.
 
-    >>> is_tokens(["a", "b"]), is_tokens([["a"], ["b", "c"]]), is_tokens([[1.0]])
+    >>> is_tokens(["a", "b"]), is_tokens([None, ["a"], ["b", "c"]]), is_tokens([[1.0]])
     (True, True, False)
     """
-    try:
-        first = next((text for text in given if text is not None and text is text and text == text), None)
-    except (TypeError, ValueError):  # an array compares element by element: numbers
-        return len(given) > 0 and is_words(given[0]) and len(given[0]) > 0
+    if hasattr(given, "columns") or getattr(given, "ndim", 1) != 1 or not hasattr(given, "__iter__"):
+        return False  # a table of numbers, whose columns have names
+    first = next((text for text in given if not is_missing(text)), None)
     return isinstance(first, str) or (first is not None and is_words(first) and len(first) > 0)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell of a table is None, NaN or pandas' NA.
+
+    >>> is_missing(None), is_missing(float("nan")), is_missing(""), is_missing([1.0])
+    (True, True, False, False)
+    """
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
 
 
 @lru_cache(1)

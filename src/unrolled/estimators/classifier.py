@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 
 from unrolled.data.sequences import Sequences
+from unrolled.data.text import is_missing
 from unrolled.errors import DataError, OptionError
 from unrolled.estimators.sequences import SequenceEstimator
 from unrolled.training.options import Training
@@ -163,8 +164,8 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
     def _learn_answers(self, y: Any, sequences: Sequences) -> NDArray[Any]:
         labels = [_plain(label) for label in self._check_steps(y, sequences)]
         for number, label in enumerate(labels):
-            if label is None or label != label:
-                count = sum(one is None or one != one for one in labels)
+            if is_missing(label):
+                count = sum(map(is_missing, labels))
                 raise DataError(
                     "y" if self.per_step else f"y[{number}]",
                     "a class for each step" if self.per_step else "a class",

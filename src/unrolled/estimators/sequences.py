@@ -329,10 +329,9 @@ class SequenceEstimator(BaseEstimator):
     def make_network(self) -> nn.Module:
         """Make a network of the fitted architecture, with fresh weights (and the pretrained vectors, if any)."""
         network = make_encoder(self.architecture_)
-        vectors = getattr(self, "vectors_", None)
-        if vectors is not None:
+        if self.vectors_ is not None:
             with torch.no_grad():
-                network.get_parameter("embedding.weight").copy_(torch.from_numpy(vectors))
+                network.get_parameter("embedding.weight").copy_(torch.from_numpy(self.vectors_))
         return network
 
     def _training(self, count: int) -> Training:
