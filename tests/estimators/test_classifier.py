@@ -129,6 +129,28 @@ def test_every_model_learns_ragged_sequences(model, options):
     assert quick(model, filters=8, **options).fit(X, WAYS, progress=False).score(X, WAYS) > 0.8
 
 
+def test_a_network_of_ones_own(tmp_path):
+    class Leaky(torch.nn.Module):
+        """A cell of ten lines: it forgets half at each step."""
+
+        def __init__(self, size):
+            super().__init__()
+            self.state_size, self.weight = size, torch.nn.Parameter(torch.ones(size))
+
+        def forward(self, x_t, state):
+            state = 0.5 * state + self.weight * x_t
+            return state, state
+
+    def network(a):
+        return torch.nn.Sequential(ur.nn.RNN(Leaky(a.input_size)), ur.nn.Dense(a.input_size, a.outputs))
+
+    classifier = quick(network, members=2).fit(CURVES, WAYS, progress=False)
+    assert classifier.score(CURVES, WAYS) > 0.9
+    assert clone(classifier).model is network
+    with pytest.raises(OptionError, match="save: expected a model of unrolled"):
+        classifier.save(tmp_path / "model")
+
+
 @pytest.mark.parametrize(
     "labels",
     [

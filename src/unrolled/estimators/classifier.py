@@ -1,15 +1,17 @@
 """The classifier of sequences: arrays, ragged lists, images over time, texts; a class for each, or for each step."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
+from torch import nn
 
 from unrolled.data.sequences import Sequences
 from unrolled.data.text import is_missing
+from unrolled.encoders import Architecture
 from unrolled.errors import DataError, OptionError
 from unrolled.estimators.sequences import SequenceEstimator
 from unrolled.training.options import Training
@@ -32,7 +34,8 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
         model: "rnn", "lstm", "gru"; "conv" (a convolution and the maximum over time: with filters=250, hidden=250,
             dropout=0.2, bag_of_words=False the published sentiment network); "conv-rnn", "conv-lstm", "conv-gru" (a
             convolution in front of recurrent layers); "bag" (the mean over all steps, whatever their order); "auto":
-            "bag" for texts, else "lstm".
+            "bag" for texts, else "lstm". Or a function from an `Architecture` (its `input_size` and `outputs` above all)
+            to a module of your own, called as network(past), with `mask` where lengths differ; it cannot be saved.
         units: of each recurrent layer.
         layers: recurrent layers.
         bidirectional: whether they read in both directions (with `per_step`, those over texts always do).
@@ -85,7 +88,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
 
     def __init__(
         self,
-        model: str = "auto",
+        model: str | Callable[[Architecture], nn.Module] = "auto",
         *,
         units: int = 64,
         layers: int = 1,

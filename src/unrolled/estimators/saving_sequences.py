@@ -33,8 +33,15 @@ def save_sequence_estimator(estimator: SequenceEstimator, folder: Path) -> None:
     """Write config.json, model.safetensors, history.jsonl and timing.jsonl into an existing folder.
 
     Raises:
-        OptionError: the classes are of a kind that JSON does not hold.
+        OptionError: the classes are of a kind that JSON does not hold, or the network is a user's own.
     """
+    if callable(estimator.model):
+        raise OptionError(
+            "save",
+            "a model of unrolled",
+            "a function of your own",
+            "Save its weights: torch.save(estimator.networks_[0].state_dict(), path).",
+        )
     parameters = estimator.get_params(deep=False)
     training = parameters.pop("training")
     reading = estimator.reading_

@@ -39,7 +39,7 @@ class SequenceEstimator(BaseEstimator):
 
     def __init__(
         self,
-        model: str = "auto",
+        model: str | Callable[[Architecture], nn.Module] = "auto",
         *,
         units: int = 64,
         layers: int = 1,
@@ -166,7 +166,7 @@ class SequenceEstimator(BaseEstimator):
             ("model", MODELS), ("pooling", ("auto", "last", "max", "mean")), ("unknown", ("vector", "drop")),
             ("device", ("auto", "cpu", "cuda")),
         ):  # fmt: skip
-            if getattr(self, name) not in among:
+            if getattr(self, name) not in among and not (name == "model" and callable(self.model)):
                 raise OptionError(where, f"{name} one of {', '.join(among)}", repr(getattr(self, name)))
         for name in (
             "units",
@@ -299,15 +299,16 @@ class SequenceEstimator(BaseEstimator):
 
     def _architecture(self, sequences: Sequences) -> Architecture:
         shape = self.reading_.shape
-        model, words = self.model, self.reading_.kind == "words"
+        words = self.reading_.kind == "words"
+        model = "own" if callable(self.model) else self.model
         if model == "auto":
             model = "bag" if words and not self.per_step else "lstm"
         convolution = model.startswith("conv") or self.reading_.kind == "images"
-        cell = None if model in ("bag", "conv") else model.removeprefix("conv-")
+        cell = None if model in ("bag", "conv", "own") else model.removeprefix("conv-")
         pooling = self.pooling
         if pooling == "auto":
             pooling = {"bag": "mean", "conv": "max"}.get(model, "last")
-        elif pooling == "last" and not cell:
+        elif pooling == "last" and not cell and model != "own":
             raise OptionError(
                 type(self).__name__, "pooling='max' or 'mean' without a recurrent layer", "'last'"
             )
@@ -328,6 +329,9 @@ class SequenceEstimator(BaseEstimator):
 
     def make_network(self) -> nn.Module:
         """Make a network of the fitted architecture, with fresh weights (and the pretrained vectors, if any)."""
+        if callable(self.model):
+            made: nn.Module = self.model(self.architecture_)
+            return made
         network = make_encoder(self.architecture_)
         if self.vectors_ is not None:
             with torch.no_grad():

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from unrolled import __version__
 from unrolled.data.labelled import Labelled
+from unrolled.data.text import is_tokens, split_words
 from unrolled.errors import DataError, OptionError
 from unrolled.estimators.class_baselines import logistic_probabilities, majority_probabilities
 from unrolled.estimators.class_scores import class_verdict, score_classes
@@ -78,7 +79,10 @@ def run_classification(
     train, test = _part(labels, test_size, classifier.seed)
     start = time.perf_counter()
     say(f"Training on {len(train):,} sequences; {len(test):,} are held out.")
-    inputs, held = ([data.inputs[number] for number in part] for part in (train, test))
+    given = data.inputs
+    if is_tokens(given):  # once, and not at each turn
+        given = split_words(given, "the texts", classifier.lower)
+    inputs, held = ([given[number] for number in part] for part in (train, test))
     classifier.fit(inputs, [labels[number] for number in train], folder=folder, resume=resume)
     trained = time.perf_counter()
     classes = classifier.classes_.tolist()
@@ -87,10 +91,11 @@ def run_classification(
     probabilities = classifier.predict_proba(held)
     scored = time.perf_counter()
     reading = classifier.reading_
+    read = [reading.read(part) for part in (inputs, held)]
     known = np.array([number_of[labels[number]] for number in train])
     baselines = {
         "majority": majority_probabilities(known, len(classes), len(test)),
-        "logistic": logistic_probabilities(reading.read(inputs), known, reading.read(held), reading.words),
+        "logistic": logistic_probabilities(read[0], known, read[1], reading.words),
     }
     done = time.perf_counter()
     seconds = {"train": trained - start, "score": scored - trained, "baselines": done - scored}
@@ -113,9 +118,11 @@ def run_classification(
         classes=classes,
         metrics=metrics,
         verdict=sentence,
-        examples=_worst(held, data.names[test], actual, probabilities, classes),
+        examples=_worst(
+            [data.inputs[number] for number in test], data.names[test], actual, probabilities, classes
+        ),
         training=classifier.run_.history,
-        settings=_settings(classifier, data, test_size),
+        settings=_settings(classifier, np.concatenate([part.lengths for part in read]), test_size),
         notes=list(dict.fromkeys([*data.notes, *classifier.notes_])),
         command=command,
     )
@@ -174,12 +181,11 @@ def _worst(
     ]  # fmt: skip
 
 
-def _settings(classifier: SequenceClassifier, data: Labelled, test_size: float) -> dict[str, str]:
+def _settings(classifier: SequenceClassifier, lengths: NDArray[np.int64], test_size: float) -> dict[str, str]:
     import torch
 
     parameters = sum(parameter.numel() for parameter in classifier.networks_[0].parameters())
     members, a = len(classifier.networks_), classifier.architecture_
-    lengths = classifier.reading_.read(data.inputs).lengths
     parts = [
         f"word vectors of {a.embedding}" if a.embedding else "",
         "a small convolution of each image" if a.image else "",
@@ -190,7 +196,7 @@ def _settings(classifier: SequenceClassifier, data: Labelled, test_size: float) 
         "a number of its own for each word and class" if a.line else "",
     ]
     found = {
-        "Sequences": f"{len(data):,}, of {lengths.min():,} to {lengths.max():,} steps "
+        "Sequences": f"{len(lengths):,}, of {lengths.min():,} to {lengths.max():,} steps "
         f"(median {np.median(lengths):,.0f})",
         "Classes": f"{len(classifier.classes_):,}",
         "Network": ", ".join(part for part in parts if part),
