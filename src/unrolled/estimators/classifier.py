@@ -34,8 +34,8 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
         model: "rnn", "lstm", "gru"; "conv" (a convolution and the maximum over time: with filters=250, hidden=250,
             dropout=0.2, bag_of_words=False the published sentiment network); "conv-rnn", "conv-lstm", "conv-gru" (a
             convolution in front of recurrent layers); "bag" (the mean over all steps, whatever their order); "auto":
-            "bag" for texts, else "lstm". Or a function from an `Architecture` (its `input_size` and `outputs` above all)
-            to a module of your own, called as network(past), with `mask` where lengths differ; it cannot be saved.
+            "bag" for texts, else "lstm". Or a function from an `Architecture` (its `input_size` and `outputs`) to a
+            module of your own, called as network(past), with `mask` where lengths differ; it cannot be saved.
         units: of each recurrent layer.
         layers: recurrent layers.
         bidirectional: whether they read in both directions (with `per_step`, those over texts always do).
@@ -226,9 +226,12 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
         return None if self.per_step else target
 
     def _loss(self) -> dict[str, Any]:
-        metrics = () if self.training is None else self.training.metrics
-        return {"loss": "cross-entropy", "class_weights": self._weights, "levels": (),
-                "metrics": tuple({*metrics, "accuracy"} & {"accuracy"})}  # fmt: skip
+        return {
+            "loss": "cross-entropy",
+            "class_weights": self._weights,
+            "levels": (),
+            "metrics": ("accuracy",),
+        }
 
 
 def _softmax(outputs: Any) -> Any:

@@ -124,7 +124,7 @@ class SequenceEstimator(BaseEstimator):
         self.reading_: Reading
         sequences = self._learn_to_read(X)
         target = self._learn_answers(y, sequences)
-        learn, hold = self._split(len(sequences), target)
+        learn, hold = self._split(sequences.lengths, target)
         train = self._samples(sequences, target, learn)
         valid = self._samples(sequences, target, hold) if len(hold) else None
         self.reading_ = self.reading_.learn_scale(train.sequences, self.standardize)
@@ -270,8 +270,11 @@ class SequenceEstimator(BaseEstimator):
                 )
         return [one for answer in answers for one in answer]
 
-    def _split(self, count: int, target: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Numbers of the sequences to learn from, and of those held back to stop training by."""
+    def _split(
+        self, lengths: NDArray[np.int64], target: NDArray[Any]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Numbers of the sequences to learn from, and of those held back to stop by, these in order of length."""
+        count = len(lengths)
         hold = round(self.valid_size * count)
         if not hold:
             return np.arange(count), np.arange(0)
@@ -285,7 +288,7 @@ class SequenceEstimator(BaseEstimator):
         learn, held = train_test_split(
             np.arange(count), test_size=hold, random_state=self.seed, stratify=strata
         )
-        return np.sort(learn), np.sort(held)
+        return np.sort(learn), held[np.argsort(lengths[held], kind="stable")]
 
     def _samples(
         self, sequences: Sequences, target: NDArray[Any], index: NDArray[np.int64]
