@@ -61,9 +61,9 @@ def test_padding_changes_nothing(kind):
     spoilt = batch.past.clone()
     spoilt[~batch.mask] = 7 if kind.embedding else 1e3
     together = call(network, batch)
-    torch.testing.assert_close(
-        call(network, dataclasses.replace(batch, past=spoilt)), together, rtol=0, atol=0
-    )
+    again = call(network, dataclasses.replace(batch, past=spoilt))
+    counted = batch.mask if kind.per_step else slice(None)
+    torch.testing.assert_close(again[counted], together[counted], rtol=0, atol=0)
     for number in range(3):
         alone = call(network, SequenceSamples(sequences.take(np.array([number])), None).batch(np.arange(1)))
         length = sequences.lengths[number]
