@@ -1,6 +1,6 @@
 """Classification as it is measured: digits by rows, sentences of film reviews, and what is remembered over 200 steps.
 
-    python benchmarks/classification.py [digits] [first-step] [polarity] [published] [--folds 10]
+    python benchmarks/classification.py [--only digits first-step polarity published] [--folds 10]
 
 Appends a row for each to benchmarks/results/classification.csv. Sentence polarity needs rt-polarity.pos and .neg in
 $UNROLLED_DATA, or a network. Each line has the mean accuracy over the same folds, that of the baseline on them (a
@@ -86,10 +86,10 @@ def main():
     """Run what is asked for."""
     names = ("digits", "first-step", "polarity", "published")
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", nargs="*", choices=[*names, []], default=list(names))
+    parser.add_argument("--only", nargs="+", choices=names, default=names)
     parser.add_argument("--folds", type=int, default=10, help="of polarity's ten, the first so many")
     options = parser.parse_args()
-    for name in options.what:
+    for name in options.only:
         print(name, flush=True)
         if name == "digits":
             found, asked = folds(*ur.data.load_digits_rows(), 5, 5), 0.97
