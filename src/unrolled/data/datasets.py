@@ -133,7 +133,7 @@ def load_imdb(folder: str | Path | None = None) -> dict[str, tuple[list[str], ND
     """Return 50,000 film reviews as {"train": (texts, classes), "test": …}: 0 against, 1 for the film, in that order.
 
     Args:
-        folder: one in the layout of aclImdb: train/neg/*.txt, train/pos, test/neg, test/pos. By default that in
+        folder: one in the layout of aclImdb: texts in train/neg, train/pos, test/neg and test/pos. By default that in
             `$UNROLLED_DATA` or the user's cache, or else the archive, downloaded (84 MB) and unpacked there.
 
     Raises:
