@@ -133,7 +133,7 @@ class SequenceEstimator(BaseEstimator):
             valid = dataclasses.replace(valid, sequences=self.reading_.scaled(valid.sequences))
         self.architecture_ = self._architecture(sequences)
         training = self._training(len(train))
-        self._check_memory(training, train)
+        self._check_memory(training, train.sequences.longest, len(train), len(hold))
         self.run_ = fit(
             self.make_network, train, valid, training, device=self._device(), progress=progress,
             folder=None if folder is None else folder / "stage-1", resume=resume,
@@ -369,9 +369,9 @@ class SequenceEstimator(BaseEstimator):
             **fixed,
         )
 
-    def _check_memory(self, training: Training, train: SequenceSamples) -> None:
-        """Say before training that a batch does not fit into memory."""
-        a, longest = self.architecture_, train.sequences.longest
+    def _check_memory(self, training: Training, longest: int, count: int, held: int) -> None:
+        """Say before training that a batch does not fit into memory: what the layers keep of it, and their slopes."""
+        a = self.architecture_
         if training.bptt_steps is not None:
             longest = min(longest, training.bptt_steps)
         gates = {"rnn": 1, "gru": 3, "lstm": 4}.get(a.cell or "", 0)
@@ -380,8 +380,9 @@ class SequenceEstimator(BaseEstimator):
             step += 8 * int(np.prod(a.image)) * 3
         step += 3 * a.embedding + 3 * a.filters + (2 * gates + 2) * a.units * a.layers * (1 + a.bidirectional)
         step += 2 * a.outputs * (a.per_step or a.line)
-        rows = min(training.batch_size, len(train))
-        needed = 4 * 1.5 * step * longest * rows * training.members
+        rows = min(training.batch_size, count)
+        # what is held back is read by 256 at least, without slopes
+        needed = 4 * step * longest * training.members * max(1.5 * rows, min(held, max(rows, 256)))
         free = _free_memory(self._device())
         if free is not None and needed > free:
             raise OptionError(
