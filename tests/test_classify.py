@@ -160,3 +160,26 @@ def test_runs_are_not_overwritten_unasked(folder, tmp_path, capsys):
     assert classify(folder, "texts.csv", *words, "--overwrite", out=tmp_path / "run") == 0
     assert _run(["predict", str(tmp_path / "run")]) == 2
     assert "Name a file: unrolled predict RUN DATA" in capsys.readouterr().err
+
+
+def test_a_killed_run_is_resumed_to_the_same_files(folder, tmp_path, capsys):
+    words = ["--label", "kind", "--text", "text"]
+
+    def kill(epoch):
+        if epoch.number == 7:
+            raise MemoryError("killed")
+
+    with pytest.MonkeyPatch.context() as patch:
+        whole = sequences.fit
+        patch.setattr(
+            sequences,
+            "fit",
+            lambda *given, **options: whole(*given, **options, callbacks=[kill], checkpoint_seconds=0),
+        )
+        with pytest.raises(MemoryError):
+            classify(folder, "texts.csv", *words, out=tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["run.partial"]
+    assert classify(folder, "texts.csv", *words, "--resume", out=tmp_path / "run") == 0
+    assert classify(folder, "texts.csv", *words, out=tmp_path / "whole") == 0
+    for file in ("model.safetensors", "history.jsonl", "predictions.csv"):
+        assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
