@@ -20,6 +20,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
 import unrolled as ur
+from unrolled.data.text import Vocabulary, split_words
 from unrolled.estimators.class_baselines import logistic_probabilities
 
 RESULTS = Path(__file__).parent / "results" / "classification.csv"
@@ -41,9 +42,13 @@ def folds(X, y, count, most, **options):
         classifier = ur.SequenceClassifier(**options).fit(X[train], y[train], progress=False)
         seconds.append(time.perf_counter() - start)
         mine.append(classifier.score(X[test], y[test]))
-        reading = classifier.reading_
-        read = [reading.read(X[part]) for part in (train, test)]
-        found = logistic_probabilities(read[0], y[train], read[1], reading.words)
+        if isinstance(X[0], str):  # all words, those too that the network takes for unknown
+            texts = [split_words(X[part], "X") for part in (train, test)]
+            bag = Vocabulary.of(texts[0])
+            read, words = [bag.sequences(part) for part in texts], len(bag)
+        else:
+            read, words = [classifier.reading_.read(X[part]) for part in (train, test)], 0
+        found = logistic_probabilities(read[0], y[train], read[1], words)
         theirs.append(float((found.argmax(1) == y[test]).mean()))
         print(f"  fold {number}: {mine[-1]:.4f}, baseline {theirs[-1]:.4f}, {seconds[-1]:.0f} s", flush=True)
     return np.mean(mine), np.mean(theirs), np.mean(seconds), len(mine)

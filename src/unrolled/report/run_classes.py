@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from unrolled import __version__
 from unrolled.data.labelled import Labelled
-from unrolled.data.text import is_tokens, split_words
+from unrolled.data.sequences import Sequences
+from unrolled.data.text import Vocabulary, is_tokens, split_words
 from unrolled.errors import DataError, OptionError
 from unrolled.estimators.class_baselines import logistic_probabilities, majority_probabilities
 from unrolled.estimators.class_scores import class_verdict, score_classes
@@ -95,7 +96,7 @@ def run_classification(
     known = np.array([number_of[labels[number]] for number in train])
     baselines = {
         "majority": majority_probabilities(known, len(classes), len(test)),
-        "logistic": logistic_probabilities(read[0], known, read[1], reading.words),
+        "logistic": _logistic(inputs, known, held, read),
     }
     done = time.perf_counter()
     seconds = {"train": trained - start, "score": scored - trained, "baselines": done - scored}
@@ -128,6 +129,16 @@ def run_classification(
     )
     (folder / "report.html").write_text(render_classes(page), "utf-8")
     return ClassRun(metrics, wins, sentence)
+
+
+def _logistic(
+    inputs: list[Any], known: NDArray[np.int64], held: list[Any], read: list[Sequences]
+) -> NDArray[np.float64]:
+    """Logistic regression on all numbers, or on a bag of all words: of those too that the network takes for unknown."""
+    if not is_tokens(inputs):
+        return logistic_probabilities(read[0], known, read[1])
+    bag = Vocabulary.of(inputs)
+    return logistic_probabilities(bag.sequences(inputs), known, bag.sequences(held), len(bag))
 
 
 def class_frame(names: NDArray[Any], probabilities: NDArray[np.float64], classes: list[Any]) -> Any:
