@@ -13,7 +13,20 @@ import unrolled as ur
 from unrolled import errors
 
 SOURCE = Path(ur.__file__).parent
-ORDER = ("errors", "kernels", "nn", "networks", "training", "estimators", "report", "recipes", "cli")
+ORDER = (
+    "errors",
+    "kernels",
+    "nn",
+    "networks",
+    "encoders",
+    "training",
+    "estimators",
+    "report",
+    "recipes",
+    "terminal",
+    "classify",
+    "cli",
+)
 DATA_SEES = {"errors", "data"}
 HEAVY = ("torch", "numpy", "pandas", "matplotlib", "sklearn", "statsmodels", "jinja2", "pyarrow", "polars")
 

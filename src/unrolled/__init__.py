@@ -14,7 +14,9 @@ from unrolled import errors
 
 if TYPE_CHECKING:
     from unrolled import data, nn
+    from unrolled.estimators.classifier import SequenceClassifier
     from unrolled.estimators.forecaster import Forecaster
+    from unrolled.estimators.regressor import SequenceRegressor
     from unrolled.estimators.saving import load
     from unrolled.kernels.dispatch import explain
     from unrolled.kernels.native import set_num_threads
@@ -26,6 +28,8 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "Forecaster": "unrolled.estimators.forecaster",
+    "SequenceClassifier": "unrolled.estimators.classifier",
+    "SequenceRegressor": "unrolled.estimators.regressor",
     "Training": "unrolled.training.options",
     "TrainingRun": "unrolled.training.options",
     "accelerate": "unrolled.nn.dropin",
@@ -38,6 +42,8 @@ _MODULES = ("data", "nn")
 
 __all__ = [
     "Forecaster",
+    "SequenceClassifier",
+    "SequenceRegressor",
     "Training",
     "TrainingRun",
     "accelerate",

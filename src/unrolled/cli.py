@@ -11,7 +11,15 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
+from unrolled.classify import classify, predict_classes
 from unrolled.errors import UnrolledError
+from unrolled.terminal import Notes as _Notes
+from unrolled.terminal import console as _console
+from unrolled.terminal import new_folder as _new_folder
+from unrolled.terminal import number as _number
+from unrolled.terminal import print_json as _print_json
+from unrolled.terminal import say as _say
+from unrolled.terminal import say_wrapped as _say_wrapped
 
 __all__ = ["app", "main"]
 
@@ -219,9 +227,13 @@ def predict(
 ) -> None:
     """Forecast with the saved model of RUN, from the end of its data or of newer rows."""
     from unrolled.estimators.saving import load
+    from unrolled.estimators.sequences import SequenceEstimator
 
     _check_new(out, overwrite)
     forecaster = load(run, device)
+    if isinstance(forecaster, SequenceEstimator):
+        predict_classes(forecaster, data, out, as_json)
+        return
     newer = data if data is None else forecaster.read(data, gaps=gaps)
     _template(future, lambda: forecaster.make_future_frame(newer))
     frame = forecaster.predict(newer, future)
@@ -231,6 +243,9 @@ def predict(
     _write_csv(frame, out)
     if as_json:
         _print_json({"forecast": _records(frame)})
+
+
+app.command()(classify)
 
 
 @app.command()
@@ -426,14 +441,6 @@ def _template(future: Path | None, frame: Callable[[], Any]) -> None:
     )
 
 
-def _new_folder(name: str) -> Path:
-    plain = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)[:80]
-    number = 1
-    while (out := Path("runs") / (plain if number == 1 else f"{plain}-{number}")).exists():
-        number += 1
-    return out
-
-
 def _show_scores(scores: Mapping[str, Any]) -> None:
     from rich.table import Table as Grid
 
@@ -487,53 +494,5 @@ def _show_forecast(frame: Any, levels: Any) -> None:
     _say("")
 
 
-def _number(value: float | None) -> str:
-    """Write four significant digits, and all of those before the point.
-
-    >>> _number(41987.3), _number(0.39124), _number(371.0)
-    ('41,987', '0.3912', '371.0')
-    """
-    if value is None:
-        return "–"
-    size = abs(value)
-    if size >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:#.4g}" if size >= 1e-4 or not size else f"{value:.3e}"
-
-
 def _records(frame: Any) -> Any:
     return json.loads(frame.to_json(orient="records", date_format="iso"))
-
-
-def _print_json(found: dict[str, Any]) -> None:
-    print(json.dumps(found, indent=1, allow_nan=False))
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
-def _say_wrapped(text: str) -> None:
-    import shutil
-    import textwrap
-
-    width = shutil.get_terminal_size().columns
-    _say(
-        "\n".join(
-            textwrap.fill(line, width, subsequent_indent="  " if line.startswith("•") else "")
-            for line in text.split("\n")
-        )
-    )
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
-
-
-class _Notes(logging.Handler):
-    """What the package logs, as lines of ours."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        _say_wrapped(f"• {record.getMessage()}")

@@ -18,6 +18,7 @@ from unrolled.estimators.ensemble import Architecture, Ensemble
 from unrolled.estimators.forecaster import Forecaster
 from unrolled.estimators.intervals import Conformal
 from unrolled.estimators.lines import Lines
+from unrolled.estimators.saving_sequences import ESTIMATORS, read_sequence_estimator
 from unrolled.training.options import Training, TrainingRun
 
 __all__ = ["load", "save_forecaster", "write_lines"]
@@ -27,7 +28,7 @@ TABLE = ("columns", "time", "kind", "series", "names", "targets", "known", "past
 INTERVALS = ("centre", "lower", "upper", "factors")
 
 
-def load(folder: str | Path, device: str = "auto") -> Forecaster:
+def load(folder: str | Path, device: str = "auto") -> Any:
     """Read an estimator from a run folder, or from one that its `save` wrote.
 
     Args:
@@ -52,6 +53,21 @@ def load(folder: str | Path, device: str = "auto") -> Forecaster:
         version, estimator = config["format_version"], config["estimator"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(place, error) from error
+    if estimator in ESTIMATORS:
+        try:
+            return read_sequence_estimator(config, place, device)
+        except UnrolledError:
+            raise
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RuntimeError,
+            SafetensorError,
+        ) as error:
+            raise _damaged(place, error) from error
     if version != FORMAT_VERSION or estimator != "Forecaster":
         raise RunFolderError(
             str(folder), f"a Forecaster in format {FORMAT_VERSION}", f"{estimator!r} in format {version!r}",

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from unrolled.report.channels import Channel, Channels
     from unrolled.report.page import ForecastPage
 
-__all__ = ["Drawing", "draw_figures", "list_legends"]
+__all__ = ["Drawing", "draw", "draw_figures", "list_legends"]
 
 _WIDE, _NARROW = (8.6, 3.5), (4.3, 3.1)
 _WORST = 3
@@ -79,7 +79,7 @@ def draw_figures(page: ForecastPage, channels: Channels) -> dict[str, list[Drawi
         **_draw_backtest(page, channels),
     }
     if page.training:
-        svg = _draw(
+        svg = draw(
             "training", describe_training(page.training), lambda axes: plot_training(page.training, axes=axes)
         )
         figures["training"] = [Drawing("Loss, on scaled data", svg)]
@@ -88,7 +88,7 @@ def draw_figures(page: ForecastPage, channels: Channels) -> dict[str, list[Drawi
 
 def _draw_forecast(page: ForecastPage, channel: Channel, name: str) -> Markup:
     past = (channel.times, channel.values, channel.observed, channel.forecast)
-    return _draw(
+    return draw(
         name,
         describe_forecast(*past, page.levels, channel.name, unit_of(channel)),
         lambda axes: plot_forecast(*past, levels=page.levels, axes=axes),
@@ -126,7 +126,7 @@ def _draw_errors(page: ForecastPage, channels: Channels) -> list[Drawing]:
     if limit is not None:
         above = [curve.name for curve in curves if any(error > limit for error in curve.errors)]
         parts.append(f"Beyond the top: {join_words(above)}.")
-    svg = _draw("errors", describe_errors(scores), lambda axes: plot_error_by_step(scores, axes=axes))
+    svg = draw("errors", describe_errors(scores), lambda axes: plot_error_by_step(scores, axes=axes))
     return [Drawing("Mean absolute error", svg, " ".join(parts))]
 
 
@@ -141,7 +141,7 @@ def _draw_members(channels: Channels) -> list[Drawing]:
     if len(members) > MOST_MEMBERS:
         parts.append(f"{MOST_MEMBERS} of {len(members):,} members are drawn.")
     parts.append("Where the members part, the outcome of training was a matter of chance.")
-    svg = _draw(
+    svg = draw(
         "members",
         describe_members(first.forecast, members),
         lambda axes: plot_members(first.forecast, members, axes=axes),
@@ -182,7 +182,7 @@ def _draw_backtest(page: ForecastPage, channels: Channels) -> dict[str, list[Dra
     figures["residuals"] = [
         Drawing(
             "Actual minus forecast",
-            _draw("residuals", describe_residuals(rows), lambda axes: plot_residuals(backtest, axes=axes)),
+            draw("residuals", describe_residuals(rows), lambda axes: plot_residuals(backtest, axes=axes)),
             " ".join(part for part in parts if part),
         )
     ]
@@ -195,7 +195,7 @@ def _draw_backtest(page: ForecastPage, channels: Channels) -> dict[str, list[Dra
         figures["autocorrelation"] = [
             Drawing(
                 "Autocorrelation of the errors of step 1",
-                _draw(
+                draw(
                     "autocorrelation",
                     describe_autocorrelation(resemblance, 1),
                     lambda axes: plot_residual_autocorrelation(backtest, axes=axes),
@@ -210,7 +210,7 @@ def _draw_backtest(page: ForecastPage, channels: Channels) -> dict[str, list[Dra
         figures["calibration"] = [
             Drawing(
                 "Values that the intervals held",
-                _draw(
+                draw(
                     "calibration",
                     describe_calibration(shares),
                     lambda axes: plot_calibration(backtest, axes=axes),
@@ -240,7 +240,7 @@ def _axis_of(channels: Channels, target: str) -> str:
     return channels.shown[0].name if channels.count == 1 else target
 
 
-def _draw(name: str, label: str, plot: Callable[[Axes], Axes], *, both: bool = False) -> Markup:
+def draw(name: str, label: str, plot: Callable[[Axes], Axes], *, both: bool = False) -> Markup:
     """Draw twice, or, with `both`, once, small, for half of a wide screen and the whole of a narrow one."""
     sizes = (("both", _NARROW),) if both else (("wide", _WIDE), ("narrow", _NARROW))
     return _write(name, label, sizes, lambda figure, _: plot(figure.add_subplot()))

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from unrolled.report.channels import Channels
 
-__all__ = ["ForecastPage", "render"]
+__all__ = ["ForecastPage", "find_template", "render"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,10 +122,6 @@ def render(page: ForecastPage) -> str:
     >>> html.startswith("<!doctype html>"), "<b>sold</b>" in html, "Beats every baseline" in html
     (True, False, True)
     """
-    from importlib.resources import files
-
-    from jinja2 import Environment, StrictUndefined
-
     if page.scores.get("model", {}).get("mae") is None:
         raise DataError(
             "report",
@@ -134,12 +130,7 @@ def render(page: ForecastPage) -> str:
             cure="Pass the content of a run's metrics.json.",
         )
     channels = list_channels(page)
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(
-        files("unrolled.report").joinpath("forecast.html.j2").read_text(encoding="utf-8")
-    )
+    template = find_template("forecast.html.j2")
     comparison = compare(page.scores)
     figures = draw_figures(page, channels)
     return template.render(
@@ -157,6 +148,20 @@ def render(page: ForecastPage) -> str:
         history=history_table(page, channels),
         stages=seconds_table(page.seconds),
     )
+
+
+def find_template(name: str) -> Any:
+    """A page's template; what is filled in is escaped, and what is not there is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("unrolled.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
 
 
 def _standing(comparison: Comparison) -> dict[str, str]:

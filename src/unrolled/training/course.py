@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from unrolled.training.objectives import METRICS, member_losses
 from unrolled.training.optimizers import Optimizer, rate_and_momentum
 from unrolled.training.options import Training
 
-__all__ = ["Course", "Data", "pieces_of"]
+__all__ = ["Course", "Data", "OrderedData", "pieces_of"]
 
 logger = logging.getLogger("unrolled")
 
@@ -36,6 +36,16 @@ class Data(Protocol):
 
     def batch(self, index: Any) -> Batch:
         """The sequences of these numbers."""
+
+
+class OrderedData(Data, Protocol):
+    """Data that says in which order it is read, as where batches are to be of one length."""
+
+    def orders(self, shuffles: Sequence[np.random.Generator], epoch: int, batch_size: int) -> Any:
+        """The order of an epoch (from 1) for each member, whole numbers of shape (members, length).
+
+        A member's own depends on its generator alone, not on who else is there.
+        """
 
 
 class Course:
@@ -83,7 +93,7 @@ class Course:
         while self.epoch <= self.training.epochs and self.members.numbers:
             start = time.perf_counter()
             first = self.step
-            order = np.stack([s.permutation(len(self.train)) for s in self.shuffles])
+            order = self._orders()
             while self.step < self.steps and self.members.numbers:
                 order = self._one_step(order)
                 self.step += 1
@@ -107,6 +117,13 @@ class Course:
             yield number, rows
         if folder is not None:
             self.save(folder)
+
+    def _orders(self) -> Any:
+        """The order in which each member reads in this epoch, (members, sequences)."""
+        if hasattr(self.train, "orders"):
+            ordered = cast(OrderedData, self.train)
+            return ordered.orders(self.shuffles, self.epoch, self.training.batch_size)
+        return np.stack([s.permutation(len(self.train)) for s in self.shuffles])
 
     def _one_step(self, order: Any) -> Any:
         t, members = self.training, self.members
@@ -267,7 +284,7 @@ class Course:
             self.members.reset_state()
             output, target = self.members.outputs(batch), batch.target
             assert target is not None
-            losses = member_losses(t.loss, output, target, batch.target_mask, t.levels)
+            losses = member_losses(t.loss, output, target, batch.target_mask, t.loss_numbers)
             sums["loss"] += counted * losses.cpu().numpy().astype(float)
             for name in t.metrics:
                 errors = METRICS[name](output, target).double()

@@ -136,7 +136,8 @@ class Members:
         if self.training.bptt_steps is not None:
             self._carry_state()
         tied = any(len(names) > 1 for names in self.paths.values())
-        whole = self.way == "stacked" and not self.others and not tied and self.device.type == "cpu"
+        plain = not self.training.class_weights  # which C++ does not know
+        whole = self.way == "stacked" and not self.others and not tied and self.device.type == "cpu" and plain
         self.layers = direct_layers(self.module, self.flat.dtype) if whole else None
         self.direct: dict[Any, Direct] = {}
         self.module.train()  # all of it, whatever its parts were set to
@@ -272,7 +273,7 @@ class Members:
     def _losses(self, batch: Batch) -> Tensor:
         assert batch.target is not None
         t = self.training
-        return member_losses(t.loss, self._call(batch), batch.target, batch.target_mask, t.levels)
+        return member_losses(t.loss, self._call(batch), batch.target, batch.target_mask, t.loss_numbers)
 
     def _call(self, batch: Batch) -> Tensor:
         if batch.past.is_floating_point() and batch.past.dtype is not self.flat.dtype:

@@ -47,12 +47,12 @@ def _pinball_slope(output: Tensor, target: Tensor, levels: Tensor) -> Tensor:
     return (torch.where(target.unsqueeze(-1) > output, 0.0, 1.0) - levels) / len(levels)
 
 
-def _cross_entropy(output: Tensor, target: Tensor, levels: Tensor) -> Tensor:
-    flat = output.reshape(-1, output.shape[-1])
+def _cross_entropy(output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    flat, weight = output.reshape(-1, output.shape[-1]), weights if len(weights) else None
     try:
-        return F.cross_entropy(flat, target.reshape(-1), reduction="none", ignore_index=NEVER).reshape(
-            target.shape
-        )
+        return F.cross_entropy(
+            flat, target.reshape(-1), weight, reduction="none", ignore_index=NEVER
+        ).reshape(target.shape)
     except IndexError as error:
         raise no_such_class() from error
 
@@ -67,11 +67,13 @@ def no_such_class() -> ShapeError:
     )
 
 
-def _cross_entropy_slope(output: Tensor, target: Tensor, levels: Tensor) -> Tensor:
-    return output.softmax(-1) - F.one_hot(target, output.shape[-1])
+def _cross_entropy_slope(output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    slope = output.softmax(-1) - F.one_hot(target, output.shape[-1])
+    return slope * weights[target].unsqueeze(-1) if len(weights) else slope
 
 
-# In each: outputs, targets, and the levels of the quantiles, which the pinball loss alone uses.
+# In each: outputs, targets, and numbers: the levels of quantiles for "pinball", the weights of classes (or none) for
+# "cross-entropy"; others use none.
 LOSSES: dict[str, Loss] = {
     "huber": Loss(lambda o, t, _: F.huber_loss(o, t, reduction="none"), lambda o, t, _: (o - t).clamp(-1, 1)),
     "mse": Loss(lambda o, t, _: (o - t).square(), lambda o, t, _: 2 * (o - t)),
@@ -104,7 +106,8 @@ def member_losses(
         output: (members, …); for "pinball" and "cross-entropy" with a last axis of levels or classes.
         target: of `output`'s shape, without that last axis.
         counted: bool, of `target`'s shape; None counts all. Where none is, the loss is 0.
-        levels: of the quantiles, each in (0, 1).
+        levels: of the quantiles, each in (0, 1); of "cross-entropy", the weights of the classes, or none. The mean
+            is over the outputs, not over their weights, as in Keras.
 
     Raises:
         ShapeError: outputs and targets do not fit.
@@ -183,7 +186,7 @@ def check_shapes(name: str, output: Tensor, target: Tensor, levels: Sequence[flo
         raise ShapeError(
             "fit", "whole numbers of classes as targets of 'cross-entropy'", str(target.dtype), cure
         )
-    last = len(levels) if name == "pinball" else None
+    last = len(levels) or None
     if LOSSES[name].classes and (shape[:-1] != expected or (last and shape[-1] != last)):
         what = "levels" if name == "pinball" else "classes"
         size = f"{what}={last}" if last else what

@@ -45,6 +45,8 @@ class Training:
         bptt_steps: steps after which a gradient through time is cut off, while the state is carried on; the
             optimizer makes a step for each such piece, and memory grows with the piece, not with the sequence.
             None for whole sequences. (Williams and Peng 1990.)
+        class_weights: of "cross-entropy", one above 0 for each class: what a sequence of that class counts in the
+            mean over its batch; empty for 1.
 
     Raises:
         OptionError: a value is out of its range.
@@ -73,9 +75,10 @@ class Training:
     monitor: str = "valid_loss"
     plateau_patience: int = 5
     bptt_steps: int | None = None
+    class_weights: Sequence[float] = ()
 
     def __post_init__(self) -> None:
-        for name in ("levels", "metrics"):
+        for name in ("levels", "metrics", "class_weights"):
             if not isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         monitored = ("valid_loss", *(f"valid_{name}" for name in self.metrics))
@@ -116,6 +119,19 @@ class Training:
             raise OptionError(
                 "Training", "levels in (0, 1) for the loss 'pinball', and none for others", repr(self.levels)
             )
+
+        weights = self.class_weights
+        if weights and (self.loss != "cross-entropy" or not all(0 < w < math.inf for w in weights)):
+            raise OptionError(
+                "Training",
+                "class_weights above 0 for the loss 'cross-entropy', and none for others",
+                repr(weights),
+            )
+
+    @property
+    def loss_numbers(self) -> Sequence[float]:
+        """What the loss needs besides outputs and targets: levels of quantiles, or weights of classes."""
+        return self.levels or self.class_weights
 
     def falls(self) -> bool:
         """Whether a better monitored value is a smaller one."""

@@ -1,0 +1,196 @@
+"""Tables with labels: a text in each row, a sequence in each row, or long tables with a row for each step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.data.reading import Columns, numbers, read_columns, times
+from unrolled.errors import DataError, OptionError
+
+__all__ = ["Labelled", "read_labelled"]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Sequences, and the label of each.
+
+    Attributes:
+        inputs: texts, or arrays (steps, features).
+        labels: (n,), texts as they stand in the table; None where they were not asked for.
+        names: (n,), of the sequences: their ids, or the numbers of their rows (a file's lines).
+        notes: what was assumed or done.
+        kind: "pandas" or "polars", what the table was.
+    """
+
+    inputs: list[Any]
+    labels: NDArray[Any] | None
+    names: NDArray[Any]
+    notes: tuple[str, ...] = ()
+    kind: str = "pandas"
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+def read_labelled(
+    source: Any,
+    *,
+    label: str | None,
+    text: str | None = None,
+    sequence: Sequence[str] = (),
+    id: str | None = None,
+    time: str | None = None,
+) -> Labelled:
+    """Read a table of texts, or of sequences, with labels.
+
+    Args:
+        source: a path (CSV, Parquet), a pandas or a polars frame.
+        label: the column of labels; None where they are to be told.
+        text: the column of texts.
+        sequence: columns of numbers. With `id`, a row is a step, these its features; without, a row is a
+            sequence of one feature, these its steps, and empty cells at its end are no steps.
+        id: the column that tells which sequence a step belongs to; its label must be the same in all of its rows.
+        time: the column by which the steps of a sequence are ordered; by default they are as they stand.
+
+    Raises:
+        DataError: a column is missing, a label or a number is missing, a text is empty, or a sequence has two labels.
+        OptionError: both or none of `text` and `sequence`, or `time` without `id`.
+
+    >>> import pandas as pd
+    >>> long = pd.DataFrame({"who": ["a", "b", "a"], "t": [2, 1, 1], "v": [5.0, 6.0, 7.0], "kind": ["x", "y", "x"]})
+    >>> read = read_labelled(long, label="kind", sequence=["v"], id="who", time="t")
+    >>> [part.ravel().tolist() for part in read.inputs], read.labels.tolist()
+    ([[7.0, 5.0], [6.0]], ['x', 'y'])
+    """
+    if bool(text) == bool(sequence):
+        raise OptionError(
+            "classify",
+            "--text or --sequence",
+            "both" if text else "none",
+            "Name the column of texts, or the columns of the sequence.",
+        )
+    if ((id or time) and not sequence) or (time and not id):
+        raise OptionError(
+            "classify", "--id and --time with --sequence, and --id with --time", "less", "Name all of them."
+        )
+    columns = read_columns(source)
+    columns.check([name for name in (label, text, *sequence, id, time) if name is not None])
+    labels = None if label is None else _labels(columns, label)
+    lines = columns.frame.index.to_numpy() + columns.first_row
+    if text is not None:
+        return Labelled(_texts(columns, text), labels, lines, (), columns.kind)
+    notes: list[str] = []
+    values = np.stack([numbers(columns, name, notes) for name in sequence], axis=1)
+    if id is None:
+        return Labelled(
+            _rows(columns, sequence, values), labels, lines, tuple(dict.fromkeys(notes)), columns.kind
+        )
+    _check_present(columns, sequence, values)
+    return _long(columns, values, labels, id, time, notes)
+
+
+def _labels(columns: Columns, name: str) -> NDArray[Any]:
+    found = columns.frame[name].astype("string").str.strip()
+    missing = (found.isna() | (found == "")).to_numpy(bool)
+    if missing.any():
+        row = int(columns.frame.index[int(np.argmax(missing))])
+        raise DataError(
+            columns.where(row, name),
+            "a label",
+            "an empty cell",
+            f"{np.count_nonzero(missing):,} of {len(missing):,} are missing: fill them in, or remove their rows.",
+        )
+    return np.asarray(found, object)
+
+
+def _texts(columns: Columns, name: str) -> list[str]:
+    found = columns.frame[name].astype("string")
+    empty = (found.isna() | (found.str.strip() == "")).to_numpy(bool)
+    if empty.any():
+        row = int(columns.frame.index[int(np.argmax(empty))])
+        raise DataError(
+            columns.where(row, name),
+            "a text",
+            "an empty cell",
+            f"{np.count_nonzero(empty):,} of {len(empty):,} texts are empty: fill them in, or remove their rows.",
+        )
+    return [str(text) for text in found]
+
+
+def _rows(columns: Columns, names: Sequence[str], values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """A sequence for each row; empty cells at its end are no steps."""
+    present = ~np.isnan(values)
+    lengths = np.where(present.any(1), len(names) - present[:, ::-1].argmax(1), 0)
+    inside = np.arange(len(names)) < lengths[:, None]
+    if not lengths.all():
+        row = int(columns.frame.index[int(np.argmin(lengths))])
+        raise DataError(columns.where(row, names[0]), "a number", "an empty row", "Remove such rows.")
+    _check_present(columns, names, values, inside)
+    return [row[:length, None] for row, length in zip(values, lengths, strict=True)]
+
+
+def _check_present(
+    columns: Columns,
+    names: Sequence[str],
+    values: NDArray[np.float64],
+    inside: NDArray[np.bool_] | None = None,
+) -> None:
+    missing = np.isnan(values) if inside is None else np.isnan(values) & inside
+    if missing.any():
+        row, column = np.argwhere(missing)[0]
+        raise DataError(
+            columns.where(int(columns.frame.index[row]), names[column]),
+            "a number inside the sequence",
+            "an empty cell",
+            f"{np.count_nonzero(missing):,} such cells: fill them in, or remove the sequence.",
+        )
+
+
+def _long(
+    columns: Columns,
+    values: NDArray[np.float64],
+    labels: NDArray[Any] | None,
+    id: str,
+    time: str | None,
+    notes: list[str],
+) -> Labelled:
+    """A sequence for each id, in the order in which ids first come."""
+    import pandas as pd
+
+    cells = columns.frame[id].astype("string").str.strip()
+    if cells.isna().any():
+        row = int(columns.frame.index[int(np.argmax(cells.isna().to_numpy(bool)))])
+        raise DataError(columns.where(row, id), "an id", "an empty cell", "Fill it in, or remove the row.")
+    codes, names = pd.factorize(cells)
+    order = np.argsort(codes, kind="stable")
+    if time is not None:
+        stamps, _ = times(columns, time, notes, codes.astype(np.int64))
+        order = np.lexsort((np.arange(len(codes)), stamps, codes))
+        same = (np.diff(codes[order]) == 0) & (stamps[order][1:] == stamps[order][:-1])
+        if same.any():
+            row = int(columns.frame.index[order[1:][same][0]])
+            raise DataError(
+                columns.where(row, time),
+                f"each time once in the sequence {names[codes[order[1:][same][0]]]!r}",
+                "one twice",
+                "Remove one of the rows, or leave --time out to take rows as they stand.",
+            )
+    starts = np.searchsorted(codes[order], np.arange(len(names) + 1))
+    inputs = [values[order[a:b]] for a, b in pairwise(starts)]
+    found = None
+    if labels is not None:
+        found = labels[order[starts[:-1]]]
+        others = np.flatnonzero(labels != found[codes])
+        if len(others):
+            row = int(columns.frame.index[others[0]])
+            raise DataError(
+                columns.where(row, id),
+                f"one label in all rows of {names[codes[others[0]]]!r}",
+                f"{found[codes[others[0]]]!r} and {labels[others[0]]!r}",
+                "Correct it; labels of each step are for SequenceClassifier(per_step=True).",
+            )
+    return Labelled(inputs, found, np.asarray(names, object), tuple(dict.fromkeys(notes)), columns.kind)

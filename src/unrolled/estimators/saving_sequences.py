@@ -1,0 +1,172 @@
+"""Estimators of sequences in folders: JSON for what they are, safetensors for what they learned. No code, no pickle."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+
+from unrolled.data.text import Vocabulary
+from unrolled.encoders import Architecture
+from unrolled.errors import OptionError
+from unrolled.estimators.classifier import SequenceClassifier
+from unrolled.estimators.reading import Reading
+from unrolled.estimators.regressor import SequenceRegressor
+from unrolled.estimators.sequences import SequenceEstimator
+from unrolled.training.options import Training, TrainingRun
+
+__all__ = ["ESTIMATORS", "FORMAT_VERSION", "read_sequence_estimator", "save_sequence_estimator"]
+
+FORMAT_VERSION = 1
+ESTIMATORS: dict[str, type[SequenceEstimator]] = {
+    "SequenceClassifier": SequenceClassifier,
+    "SequenceRegressor": SequenceRegressor,
+}
+TARGET_SCALES = ("target_mean_", "target_scale_")
+
+
+def save_sequence_estimator(estimator: SequenceEstimator, folder: Path) -> None:
+    """Write config.json, model.safetensors, history.jsonl and timing.jsonl into an existing folder.
+
+    Raises:
+        OptionError: the classes are of a kind that JSON does not hold, or the network is a user's own.
+    """
+    if callable(estimator.model):
+        raise OptionError(
+            "save",
+            "a model of unrolled",
+            "a function of your own",
+            "Save its weights: torch.save(estimator.networks_[0].state_dict(), path).",
+        )
+    parameters = estimator.get_params(deep=False)
+    training = parameters.pop("training")
+    reading = estimator.reading_
+    config = {
+        "format_version": FORMAT_VERSION,
+        "estimator": type(estimator).__name__,
+        "parameters": {name: _plain(name, value) for name, value in parameters.items()},
+        "training": None if training is None else asdict(training),
+        "reading": {
+            "kind": reading.kind,
+            "shape": list(reading.shape),
+            "most": reading.most,
+            "lower": reading.lower,
+            "drop_unknown": reading.drop_unknown,
+        },
+        "architecture": asdict(estimator.architecture_),
+        "vocabulary": None if reading.vocabulary is None else list(reading.vocabulary.words),
+        "notes": estimator.notes_,
+        "columns": getattr(estimator, "columns_", None),
+    }
+    if isinstance(estimator, SequenceClassifier):
+        config["classes"] = _write_classes(estimator.classes_)
+    else:
+        config["single"] = estimator.single_
+    tensors = {name: getattr(estimator, name) for name in TARGET_SCALES if hasattr(estimator, name)}
+    if reading.mean is not None and reading.scale is not None:
+        tensors |= {"mean": reading.mean, "scale": reading.scale}
+    for number, network in enumerate(estimator.networks_):
+        for name, tensor in network.state_dict().items():
+            tensors[f"member.{number}.{name}"] = tensor.cpu().numpy()
+    whole = {name: np.array(array, copy=None, order="C", ndmin=1) for name, array in tensors.items()}
+    save_file(whole, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config, indent=1, allow_nan=False) + "\n", "utf-8")
+    for name, rows in (("history", estimator.run_.history), ("timing", estimator.run_.timing)):
+        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(lines, "utf-8")
+
+
+def read_sequence_estimator(config: Mapping[str, Any], place: Path, device: str) -> SequenceEstimator:
+    """Read what `save_sequence_estimator` wrote; `config` is its config.json.
+
+    Raises:
+        ValueError, KeyError, TypeError: the folder is damaged.
+    """
+    if config["format_version"] != FORMAT_VERSION:
+        raise ValueError(f"format {config['format_version']!r} instead of {FORMAT_VERSION}")
+    parameters, training = dict(config["parameters"]), config["training"]
+    if isinstance(parameters.get("class_weight"), list):
+        parameters["class_weight"] = dict(parameters["class_weight"])
+    estimator: Any = ESTIMATORS[config["estimator"]](
+        **parameters | {"device": device}, training=None if training is None else Training(**training)
+    )
+    estimator.check_options()
+    tensors = load_file(place / "model.safetensors")
+    broken = [n for n, array in tensors.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+    if broken:
+        raise ValueError(f"{broken[0]} is not finite")
+    estimator.notes_, estimator.vectors_ = config["notes"], None
+    if config["columns"] is not None:
+        estimator.columns_ = config["columns"]
+    words, how = config["vocabulary"], config["reading"]
+    reading = Reading(
+        **how | {"shape": tuple(how["shape"])}, vocabulary=None if words is None else Vocabulary(tuple(words))
+    )
+    if words is None:
+        size = () if reading.kind == "images" else reading.shape
+        reading = replace(reading, mean=tensors["mean"].reshape(size), scale=tensors["scale"].reshape(size))
+    estimator.reading_ = reading
+    a = config["architecture"]
+    estimator.architecture_ = Architecture(**a | {"image": tuple(a["image"]) if a["image"] else None})
+    for name in TARGET_SCALES:
+        if name in tensors:
+            setattr(estimator, name, tensors[name])
+    if "classes" in config:
+        estimator.classes_ = _read_classes(config["classes"])
+        if len(estimator.classes_) != estimator.architecture_.outputs:
+            raise ValueError("classes that are not those of the network")
+    else:
+        estimator.single_ = config["single"]
+    if words is not None and reading.words != estimator.architecture_.input_size:
+        raise ValueError("a vocabulary that is not that of the network")
+    numbers = sorted({int(name.split(".")[1]) for name in tensors if name.startswith("member.")})
+    if not numbers:
+        raise KeyError("member.0")
+    estimator.networks_ = [_read_network(estimator, tensors, f"member.{number}.") for number in numbers]
+    history, timing = ([json.loads(line) for line in (place / f"{name}.jsonl").read_text("utf-8").splitlines()]
+                       for name in ("history", "timing"))  # fmt: skip
+    estimator.run_ = TrainingRun(estimator.networks_, history, timing)
+    return estimator
+
+
+def _read_network(estimator: SequenceEstimator, tensors: Mapping[str, Any], prefix: str) -> Any:
+    network = estimator.make_network()
+    own = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in own.items()})
+    return network.eval()
+
+
+def _write_classes(classes: Any) -> dict[str, Any]:
+    labels = classes.tolist()
+    strange = [label for label in labels if not isinstance(label, str | int | float | bool)]
+    if strange:
+        raise OptionError(
+            "save",
+            "classes that are texts, numbers or truth values",
+            repr(strange[0]),
+            "Fit on such labels, as str(label).",
+        )
+    return {"labels": labels, "dtype": "object" if classes.dtype == object else str(classes.dtype)}
+
+
+def _read_classes(written: Mapping[str, Any]) -> Any:
+    if written["dtype"] != "object":
+        return np.array(written["labels"], dtype=written["dtype"])
+    classes = np.empty(len(written["labels"]), object)
+    classes[:] = written["labels"]
+    return classes
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A parameter as JSON holds it; a dict of weights as pairs, since its keys may be numbers."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return [[key.item() if isinstance(key, np.generic) else key, float(w)] for key, w in value.items()]
+    return value

@@ -1,0 +1,443 @@
+"""What the estimators of sequences have in common: reading, training and answering, whatever the answer is."""
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+
+from unrolled.data.sequences import Sequences, SequenceSamples
+from unrolled.encoders import Architecture, make_encoder
+from unrolled.errors import OptionError, ShapeError
+from unrolled.estimators.reading import Reading, learn_to_read, match_vectors
+from unrolled.training.loop import fit, repeatable
+from unrolled.training.members import call
+from unrolled.training.options import Training
+
+__all__ = ["MODELS", "SequenceEstimator"]
+
+logger = logging.getLogger("unrolled")
+
+CELLS = ("rnn", "lstm", "gru")
+MODELS = ("auto", *CELLS, "bag", "conv", *(f"conv-{cell}" for cell in CELLS))
+MOST_WORDS = 400  # of a text, as published
+TEXT_STEPS = 500
+STEPS = 2000  # of the optimizer, for one member, where the training is left to us
+EMBEDDING = 32  # numbers of a learned word vector
+LONG = 50  # steps, from which on the gates start out to remember a whole sequence
+ROWS = 512  # sequences that are answered at once
+
+
+class SequenceEstimator(BaseEstimator):
+    """The common part of `SequenceClassifier` and `SequenceRegressor`, where the arguments are described."""
+
+    def __init__(
+        self,
+        model: str | Callable[[Architecture], nn.Module] = "auto",
+        *,
+        units: int = 64,
+        layers: int = 1,
+        bidirectional: bool = False,
+        pooling: str = "auto",
+        filters: int = 64,
+        kernel_size: int = 3,
+        hidden: int = 0,
+        dropout: float | None = None,
+        embedding_size: int | None = None,
+        max_words: int | None = 30_000,
+        min_count: int | None = None,
+        max_steps: int | None = None,
+        lower: bool = True,
+        bag_of_words: bool | None = None,
+        vectors: str | Path | None = None,
+        vectors_limit: int | None = None,
+        tune_vectors: bool = False,
+        unknown: str = "vector",
+        per_step: bool = False,
+        standardize: bool = True,
+        valid_size: float = 0.0,
+        members: int = 3,
+        seed: int = 0,
+        device: str = "auto",
+        training: Training | None = None,
+    ):
+        self.model = model
+        self.units = units
+        self.layers = layers
+        self.bidirectional = bidirectional
+        self.pooling = pooling
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.hidden = hidden
+        self.dropout = dropout
+        self.embedding_size = embedding_size
+        self.max_words = max_words
+        self.min_count = min_count
+        self.max_steps = max_steps
+        self.lower = lower
+        self.bag_of_words = bag_of_words
+        self.vectors = vectors
+        self.vectors_limit = vectors_limit
+        self.tune_vectors = tune_vectors
+        self.unknown = unknown
+        self.per_step = per_step
+        self.standardize = standardize
+        self.valid_size = valid_size
+        self.members = members
+        self.seed = seed
+        self.device = device
+        self.training = training
+
+    @repeatable()
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        progress: bool | None = None,
+        folder: Path | None = None,
+        resume: bool = False,
+    ) -> Self:
+        """Learn to answer for sequences.
+
+        Args:
+            X: n sequences: an array (n, steps, features), (n, steps) of one feature or (n, steps, height, width); a
+                list of arrays without that n, of any lengths; texts; or lists of words.
+            y: n answers; with `per_step`, n lists, each with an answer for each step.
+            progress: False for silence; by default a bar where standard error is a terminal, else a line.
+            folder: for checkpoints of the training; None for none.
+            resume: go on from the newest checkpoint there.
+
+        Raises:
+            DataError: a sequence is empty or holds what is no number, an answer is missing, or there is only one.
+            ShapeError: X and y do not fit together, or their shapes are none of these.
+            OptionError: an argument of the constructor is out of its range, or memory will not do.
+        """
+        self.check_options()
+        self.notes_: list[str] = []
+        self.reading_: Reading
+        sequences = self._learn_to_read(X)
+        target = self._learn_answers(y, sequences)
+        learn, hold = self._split(sequences.lengths, target)
+        train = self._samples(sequences, target, learn)
+        valid = self._samples(sequences, target, hold) if len(hold) else None
+        self.reading_ = self.reading_.learn_scale(train.sequences, self.standardize)
+        train = dataclasses.replace(train, sequences=self.reading_.scaled(train.sequences))
+        if valid is not None:
+            valid = dataclasses.replace(valid, sequences=self.reading_.scaled(valid.sequences))
+        self.architecture_ = self._architecture(sequences)
+        training = self._training(len(train))
+        self._check_memory(training, train.sequences.longest, len(train), len(hold))
+        self.run_ = fit(
+            self.make_network, train, valid, training, device=self._device(), progress=progress,
+            folder=None if folder is None else folder / "stage-1", resume=resume,
+        )  # fmt: skip
+        self.networks_ = self.run_.members
+        if self.run_.interrupted:
+            self._note("Interrupted: goes on with what was learned until then.")
+        for failure in self.run_.failures.values():
+            self._note(f"A member is left out. {failure}")
+        return self
+
+    def save(self, folder: str | Path) -> None:
+        """Write the estimator into a new folder, for `unrolled.load`: JSON and safetensors, no pickle.
+
+        Raises:
+            RunFolderError: the folder exists, or cannot be written.
+            OptionError: the classes are of a kind that JSON does not hold.
+        """
+        from unrolled.estimators.saving_sequences import save_sequence_estimator
+        from unrolled.training.checkpoint import whole_folder
+
+        self._check_fitted()
+        with whole_folder(Path(folder)) as partial:
+            save_sequence_estimator(self, partial)
+
+    def check_options(self) -> None:
+        """Raise an `OptionError` for an argument that is out of its range."""
+        where = type(self).__name__
+        for name, among in (
+            ("model", MODELS), ("pooling", ("auto", "last", "max", "mean")), ("unknown", ("vector", "drop")),
+            ("device", ("auto", "cpu", "cuda")),
+        ):  # fmt: skip
+            if getattr(self, name) not in among and not (name == "model" and callable(self.model)):
+                raise OptionError(where, f"{name} one of {', '.join(among)}", repr(getattr(self, name)))
+        for name in (
+            "units",
+            "layers",
+            "filters",
+            "kernel_size",
+            "members",
+            "embedding_size",
+            "max_words",
+            "min_count",
+            "max_steps",
+        ):
+            value = getattr(self, name)
+            if not (value is None and name.startswith(("embedding", "max", "min"))) and (
+                not isinstance(value, int | np.integer) or value < 1
+            ):
+                raise OptionError(where, f"{name} of at least 1", repr(value))
+        if not isinstance(self.hidden, int | np.integer) or self.hidden < 0:
+            raise OptionError(where, "hidden of at least 0", repr(self.hidden))
+        for name in ("dropout", "valid_size"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise OptionError(where, f"a {name} in [0, 1)", repr(value))
+        if self.per_step and self.max_steps is not None:
+            raise OptionError(
+                where, "max_steps=None with per_step, where each step is answered", str(self.max_steps)
+            )
+        if self.training is not None and not isinstance(self.training, Training):
+            raise OptionError(where, "training of unrolled.Training", repr(self.training))
+        self._device()
+
+    def _device(self) -> torch.device:
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise OptionError(type(self).__name__, "a CUDA device", "none", "Pass device='cpu'.")
+        wanted = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device(wanted)
+
+    def _note(self, text: str) -> None:
+        self.notes_.append(text)
+        logger.warning(text)
+
+    def _learn_to_read(self, X: Any) -> Sequences:
+        """Find out how sequences like these are read, and read them; numbers are not scaled yet."""
+        self.vectors_: NDArray[np.float32] | None = None
+        self.reading_, sequences, texts = learn_to_read(
+            X, lower=self.lower, most=self.max_steps, most_of_text=None if self.per_step else MOST_WORDS,
+            max_words=self.max_words, min_count=self.min_count,
+        )  # fmt: skip
+        if self.reading_.kind != "words":
+            return self.reading_.cut(sequences)
+        if self.vectors is not None:
+            self.reading_, self.vectors_, notes = match_vectors(
+                self.reading_, self.vectors, limit=self.vectors_limit, size=self.embedding_size,
+                unknown="vector" if self.per_step else self.unknown, seed=self.seed,
+            )  # fmt: skip
+            for note in notes:
+                self._note(note)
+        return self.reading_.number(texts)
+
+    def _learn_answers(self, y: Any, sequences: Sequences) -> NDArray[Any]:
+        """The targets as numbers: (n, …), or with `per_step` (all steps, …)."""
+        raise NotImplementedError
+
+    def _outputs(self) -> int:
+        """How many numbers the network answers with."""
+        raise NotImplementedError
+
+    def _strata(self, target: NDArray[Any]) -> NDArray[Any] | None:
+        """What the held-back part is to have in equal shares; None for nothing."""
+        return None
+
+    def _check_steps(self, y: Any, sequences: Sequences) -> list[Any]:
+        """The answers of all sequences; with `per_step` the answers of all steps, one after another."""
+        try:
+            answers = list(y)
+        except TypeError as error:
+            raise ShapeError(
+                "y", f"{len(sequences):,} answers", f"a {type(y).__name__}", "Give one for each sequence."
+            ) from error
+        if len(answers) != len(sequences):
+            raise ShapeError(
+                "y",
+                f"{len(sequences):,} answers, one for each sequence",
+                f"{len(answers):,}",
+                "Check X and y.",
+            )
+        if not self.per_step:
+            return answers
+        for number, (answer, length) in enumerate(zip(answers, sequences.lengths, strict=True)):
+            if isinstance(answer, str) or not hasattr(answer, "__len__") or len(answer) != length:
+                got = (
+                    f"{len(answer)}"
+                    if hasattr(answer, "__len__") and not isinstance(answer, str)
+                    else repr(answer)
+                )
+                raise ShapeError(
+                    f"y[{number}]",
+                    f"{length:,} answers, one for each step (per_step=True)",
+                    got,
+                    "Check X and y.",
+                )
+        return [one for answer in answers for one in answer]
+
+    def _split(
+        self, lengths: NDArray[np.int64], target: NDArray[Any]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Numbers of the sequences to learn from, and of those held back to stop by, these in order of length."""
+        count = len(lengths)
+        hold = round(self.valid_size * count)
+        if not hold:
+            return np.arange(count), np.arange(0)
+        from sklearn.model_selection import train_test_split
+
+        strata = self._strata(target)
+        if strata is not None:
+            counts = np.bincount(strata)
+            if counts.min() < 2 or hold < len(counts) or count - hold < len(counts):
+                strata = None
+        learn, held = train_test_split(
+            np.arange(count), test_size=hold, random_state=self.seed, stratify=strata
+        )
+        return np.sort(learn), held[np.argsort(lengths[held], kind="stable")]
+
+    def _samples(
+        self, sequences: Sequences, target: NDArray[Any], index: NDArray[np.int64]
+    ) -> SequenceSamples:
+        if len(index) == len(sequences):
+            return SequenceSamples(sequences, target, self.per_step)
+        part = sequences.take(index)
+        if self.per_step:
+            return SequenceSamples(part, Sequences(target, sequences.starts).take(index).values, True)
+        return SequenceSamples(part, target[index])
+
+    def _architecture(self, sequences: Sequences) -> Architecture:
+        shape = self.reading_.shape
+        words = self.reading_.kind == "words"
+        model = "own" if callable(self.model) else self.model
+        if model == "auto":
+            model = "bag" if words and not self.per_step else "lstm"
+        convolution = model.startswith("conv") or self.reading_.kind == "images"
+        cell = None if model in ("bag", "conv", "own") else model.removeprefix("conv-")
+        pooling = self.pooling
+        if pooling == "auto":
+            pooling = {"bag": "mean", "conv": "max"}.get(model, "last")
+        elif pooling == "last" and not cell and model != "own":
+            raise OptionError(
+                type(self).__name__, "pooling='max' or 'mean' without a recurrent layer", "'last'"
+            )
+        size = self.embedding_size or EMBEDDING
+        if self.vectors_ is not None:
+            size = self.vectors_.shape[1]
+        dropout = self.dropout if self.dropout is not None else (0.5 if words else 0.0)
+        return Architecture(
+            input_size=self.reading_.words or sequences.values.shape[1],
+            outputs=self._outputs(), cell=cell, units=self.units, layers=self.layers,
+            bidirectional=self.bidirectional or (words and self.per_step), filters=self.filters if convolution else 0,
+            kernel_size=self.kernel_size, pooling=pooling, hidden=self.hidden, dropout=dropout,
+            embedding=size if words else 0, frozen=self.vectors_ is not None and not self.tune_vectors,
+            line=words and (self.vectors_ is None if self.bag_of_words is None else self.bag_of_words),
+            image=(shape[0], shape[1]) if self.reading_.kind == "images" else None, per_step=self.per_step,
+            memory=sequences.longest if cell and sequences.longest >= LONG else 0,
+        )  # fmt: skip
+
+    def make_network(self) -> nn.Module:
+        """Make a network of the fitted architecture, with fresh weights (and the pretrained vectors, if any)."""
+        if callable(self.model):
+            made: nn.Module = self.model(self.architecture_)
+            return made
+        network = make_encoder(self.architecture_)
+        if self.vectors_ is not None:
+            with torch.no_grad():
+                network.get_parameter("embedding.weight").copy_(torch.from_numpy(self.vectors_))
+        return network
+
+    def _training(self, count: int) -> Training:
+        fixed: dict[str, Any] = {"members": self.members, "seed": self.seed, **self._loss()}
+        if self.training is not None:
+            return dataclasses.replace(self.training, **fixed)
+        return self._default_training(count, fixed)
+
+    def _loss(self) -> dict[str, Any]:
+        """What a `Training` must have for this kind of answers."""
+        raise NotImplementedError
+
+    def _default_training(self, count: int, fixed: dict[str, Any]) -> Training:
+        """One cycle of so many steps a member, but no fewer and no more epochs than a few."""
+        if self.reading_.kind == "words":
+            optimizer, rate, steps, least, most = "adam", 4e-3, TEXT_STEPS, 4, 20
+            batch = int(np.clip(count // 10, 8, 100))
+        else:
+            optimizer, rate, steps, least, most = "adamw", 3e-3, STEPS, 10, 200
+            batch = 32 if count < 10_000 else 128
+        epochs = int(np.clip(steps // -(-count // batch), least, most))
+        return Training(
+            optimizer=optimizer,
+            learning_rate=rate,
+            schedule="one-cycle",
+            batch_size=batch,
+            epochs=epochs,
+            **fixed,
+        )
+
+    def _check_memory(self, training: Training, longest: int, count: int, held: int) -> None:
+        """Say before training that a batch does not fit into memory: what the layers keep of it, and their slopes."""
+        a = self.architecture_
+        if training.bptt_steps is not None:
+            longest = min(longest, training.bptt_steps)
+        gates = {"rnn": 1, "gru": 3, "lstm": 4}.get(a.cell or "", 0)
+        step = int(np.prod(self.reading_.shape)) if self.reading_.shape else 1
+        if a.image:
+            step += 8 * int(np.prod(a.image)) * 3
+        step += 3 * a.embedding + 3 * a.filters + (2 * gates + 2) * a.units * a.layers * (1 + a.bidirectional)
+        step += 2 * a.outputs * (a.per_step or a.line)
+        rows = min(training.batch_size, count)
+        # what is held back is read by 256 at least, without slopes
+        needed = 4 * step * longest * training.members * max(1.5 * rows, min(held, max(rows, 256)))
+        free = _free_memory(self._device())
+        if free is not None and needed > free:
+            raise OptionError(
+                type(self).__name__,
+                f"memory for a batch of {rows} sequences of up to {longest:,} steps, about {needed / 1e9:,.1f} GB",
+                f"{free / 1e9:,.1f} GB free",
+                "Lower the batch_size of `training`, cut sequences with max_steps, or train fewer members at once.",
+            )
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "networks_"):
+            from sklearn.exceptions import NotFittedError
+
+            raise NotFittedError(f"This {type(self).__name__} is not fitted yet. Call fit(X, y) first.")
+
+    @repeatable()
+    def _answer(self, X: Any, finish: Callable[[Tensor], Tensor]) -> tuple[NDArray[np.float64], Sequences]:
+        """The mean of the members' answers, (n, outputs), or with `per_step` (all steps, outputs)."""
+        self._check_fitted()
+        sequences = self.reading_.read(X)
+        samples = SequenceSamples(sequences, None, ragged=sequences.ragged)
+        device = self._device()
+        networks = [network.to(device) for network in self.networks_]
+        order = np.argsort(sequences.lengths, kind="stable")  # like lengths together: little padding
+        count = len(sequences.values) if self.per_step else len(sequences)
+        found = np.zeros((count, self.architecture_.outputs))
+        rows = max(1, min(ROWS, 2_000_000 // max(sequences.longest, 1)))
+        with torch.no_grad():
+            for start in range(0, len(order), rows):
+                index = order[start : start + rows]
+                batch = samples.batch(index).to(device)
+                mean = sum(finish(call(network, batch)).double() for network in networks) / len(networks)
+                assert isinstance(mean, Tensor)
+                answers = mean.cpu().numpy()
+                if not self.per_step:
+                    found[index] = answers
+                    continue
+                for number, answer in zip(index, answers, strict=True):
+                    at = sequences.starts[number]
+                    found[at : at + sequences.lengths[number]] = answer[: sequences.lengths[number]]
+        return found, sequences
+
+    def _by_sequence(self, answers: NDArray[Any], sequences: Sequences) -> Any:
+        """Answers of all steps, in a list of arrays, or in one array where all sequences are of one length."""
+        if not sequences.ragged:
+            return answers.reshape(len(sequences), sequences.longest, *answers.shape[1:])
+        return list(np.split(answers, sequences.starts[1:-1]))
+
+
+def _free_memory(device: torch.device) -> float | None:
+    """Bytes that can be had, or None where nobody knows."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * float(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
+    except (OSError, StopIteration, ValueError, IndexError):
+        return None

@@ -1,0 +1,71 @@
+"""What every command prints with: lines and tables for people on standard error, JSON on standard output."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Notes", "console", "new_folder", "number", "print_json", "say", "say_wrapped"]
+
+
+def new_folder(name: str) -> Path:
+    """A folder in runs/ that is not there yet."""
+    plain = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)[:80]
+    number = 1
+    while (out := Path("runs") / (plain if number == 1 else f"{plain}-{number}")).exists():
+        number += 1
+    return out
+
+
+def number(value: float | None) -> str:
+    """Write four significant digits, and all of those before the point.
+
+    >>> number(41987.3), number(0.39124), number(371.0)
+    ('41,987', '0.3912', '371.0')
+    """
+    if value is None:
+        return "–"
+    size = abs(value)
+    if size >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:#.4g}" if size >= 1e-4 or not size else f"{value:.3e}"
+
+
+def print_json(found: dict[str, Any]) -> None:
+    """Print on standard output, for machines."""
+    print(json.dumps(found, indent=1, allow_nan=False))
+
+
+def say(line: str) -> None:
+    """Print a line on standard error, for people."""
+    print(line, file=sys.stderr)
+
+
+def say_wrapped(text: str) -> None:
+    """Print lines no longer than the terminal is wide."""
+    import shutil
+    import textwrap
+
+    width = shutil.get_terminal_size().columns
+    say(
+        "\n".join(
+            textwrap.fill(line, width, subsequent_indent="  " if line.startswith("•") else "")
+            for line in text.split("\n")
+        )
+    )
+
+
+def console() -> Any:
+    """Where tables for people go."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+class Notes(logging.Handler):
+    """What the package logs, as lines of ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        say_wrapped(f"• {record.getMessage()}")

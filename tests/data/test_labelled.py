@@ -1,0 +1,93 @@
+"""Tables with labels: texts, a sequence in each row, a row for each step; and what is refused."""
+
+import numpy as np
+import pytest
+
+from unrolled.data.labelled import read_labelled
+from unrolled.errors import DataError, OptionError
+
+LONG = {
+    "who": ["b", "a", "b", "a"],
+    "t": [2, 1, 1, 2],
+    "u": [1.0, 2.0, 3.0, 4.0],
+    "v": [5, 6, 7, 8],
+    "k": ["x", "y", "x", "y"],
+}
+
+
+def changed(**columns):
+    return LONG | columns
+
+
+def test_long_tables(to_frame):
+    read = read_labelled(to_frame(LONG), label="k", sequence=["u", "v"], id="who", time="t")
+    assert [part.tolist() for part in read.inputs] == [[[3, 7], [1, 5]], [[2, 6], [4, 8]]]
+    assert read.names.tolist() == ["b", "a"]
+    assert read.labels.tolist() == ["x", "y"]
+
+
+def test_without_times_rows_are_taken_as_they_stand(to_frame):
+    read = read_labelled(to_frame(LONG), label="k", sequence=["u"], id="who")
+    assert [part.ravel().tolist() for part in read.inputs] == [[1, 3], [2, 4]]
+
+
+def test_a_sequence_in_each_row_ends_with_its_last_number(to_frame):
+    table = to_frame({"a": [1.0, 2.0], "b": [3.0, None], "c": [4.0, None], "k": ["x", "y"]})
+    read = read_labelled(table, label="k", sequence=["a", "b", "c"])
+    assert [part.ravel().tolist() for part in read.inputs] == [[1, 3, 4], [2]]
+
+
+def test_texts_and_files(tmp_path):
+    path = tmp_path / "texts.csv"
+    path.write_text('text,kind\n"fine, it is",good\n"<b>bad</b>", bad \n')
+    read = read_labelled(path, label="kind", text="text")
+    assert read.inputs == ["fine, it is", "<b>bad</b>"]
+    assert read.labels.tolist() == ["good", "bad"]
+    assert read.names.tolist() == [2, 3]
+    assert read_labelled(path, label=None, text="text").labels is None
+
+
+@pytest.mark.parametrize(
+    ("columns", "given", "words"),
+    [
+        (
+            changed(k=["x", None, "x", "y"]),
+            {},
+            r"row 1, column 'k': expected a label, got an empty cell. 1 of 4",
+        ),
+        (changed(k=["x", "y", "x", "x"]), {}, "one label in all rows of 'a', got 'y' and 'x'"),
+        (changed(u=[1.0, None, 3.0, 4.0]), {}, "row 1, column 'u': expected a number inside"),
+        (changed(t=[1, 1, 1, 2]), {}, "each time once in the sequence 'b'"),
+        (changed(who=["b", None, "b", "a"]), {}, "row 1, column 'who': expected an id"),
+        (LONG, {"sequence": ["w"]}, "a column 'w'"),
+        (LONG, {"label": "K"}, "Did you mean 'k'?"),
+    ],
+)
+def test_what_is_refused(to_frame, columns, given, words):
+    options = {"label": "k", "sequence": ["u"], "id": "who", "time": "t"} | given
+    with pytest.raises(DataError, match=words):
+        read_labelled(to_frame(columns), **options)
+
+
+def test_rows_with_holes_and_empty_texts_are_refused(to_frame):
+    with pytest.raises(DataError, match=r"row 0, column 'a': expected a number inside"):
+        read_labelled(
+            to_frame({"a": [None, 1.0], "b": [1.0, 2.0], "k": ["x", "y"]}), label="k", sequence=["a", "b"]
+        )
+    with pytest.raises(DataError, match="an empty row"):
+        read_labelled(
+            to_frame({"a": [1.0, np.nan], "b": [1.0, np.nan], "k": ["x", "y"]}),
+            label="k",
+            sequence=["a", "b"],
+        )
+    with pytest.raises(DataError, match=r"row 1, column 't': expected a text"):
+        read_labelled(to_frame({"t": ["a", " "], "k": ["x", "y"]}), label="k", text="t")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"text": "u", "sequence": ["u"]}, {"text": "u", "id": "who"}, {"sequence": ["u"], "time": "t"}],
+)
+def test_options_that_do_not_go_together(to_frame, options):
+    with pytest.raises(OptionError, match="classify: expected"):
+        read_labelled(to_frame(LONG), label="k", **options)

@@ -1,0 +1,185 @@
+"""`unrolled classify` and `unrolled predict` on its runs, as a user calls them."""
+
+import json
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from unrolled.cli import _run
+from unrolled.data import load_digits_rows
+from unrolled.estimators import sequences
+
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _fewer_steps(monkeypatch):
+    monkeypatch.setattr(sequences, "STEPS", 150)
+    logger = logging.getLogger("unrolled")
+    before = logger.handlers, logger.propagate
+    yield
+    logger.handlers, logger.propagate = before
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("data")
+    images, digits = load_digits_rows()
+    rows = [
+        {"image": number, "row": row, "digit": f"d{digits[number]}"}
+        | {f"p{k}": int(v) for k, v in enumerate(points)}
+        for number in np.flatnonzero(digits < 3)[:150]
+        for row, points in enumerate(images[number])
+    ]
+    pd.DataFrame(rows).sample(frac=1, random_state=0).to_csv(place / "digits.csv", index=False)
+    texts = [
+        RANDOM.choice(["fine", "great"] if k % 2 else ["dull", "slow"])
+        + RANDOM.choice([" film", " <b>", " play"])
+        for k in range(80)
+    ]
+    kinds = ["good" if k % 2 else "bad" for k in range(80)]
+    pd.DataFrame({"text": texts, "kind": kinds}).to_csv(place / "texts.csv", index=False)
+    wide = pd.DataFrame(RANDOM.normal(size=(120, 4)).round(3), columns=list("abcd"))
+    wide["up"] = np.where(wide["d"] > wide["a"], "yes", "no")
+    wide.to_csv(place / "wide.csv", index=False)
+    return place
+
+
+POINTS = [word for k in range(8) for word in ("--sequence", f"p{k}")]
+DIGITS = ["--label", "digit", *POINTS, "--id", "image", "--time", "row"]
+
+
+def classify(folder, name, *words, out):
+    return _run(["classify", str(folder / name), *words, "--out", str(out), "--members", "1", "--json"])
+
+
+def test_a_long_table_to_a_run_folder_and_back(folder, tmp_path, capsys):
+    assert classify(folder, "digits.csv", *DIGITS, out=tmp_path / "run") == 0
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    assert found["model"]["accuracy"] > 0.9 > found["baselines"]["majority"]["accuracy"]
+    assert "told rightly" in shown.err
+    assert "Training on 120 sequences; 30 are held out." in shown.err
+    files = {path.name for path in (tmp_path / "run").iterdir()}
+    assert files == {
+        "config.json", "model.safetensors", "history.jsonl", "timing.jsonl", "metrics.json", "predictions.csv", "report.html",
+    }  # fmt: skip
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["classes"] == ["d0", "d1", "d2"]
+    told = pd.read_csv(tmp_path / "run/predictions.csv")
+    assert list(told.columns) == ["sequence", "actual", "class", "p-d0", "p-d1", "p-d2"]
+    assert (told["actual"] == told["class"]).mean() == pytest.approx(found["model"]["accuracy"])
+
+    unlabelled = pd.read_csv(folder / "digits.csv").drop(columns="digit")
+    unlabelled.to_csv(tmp_path / "new.csv", index=False)
+    assert (
+        _run(
+            ["predict", str(tmp_path / "run"), str(tmp_path / "new.csv"), "--out", str(tmp_path / "told.csv")]
+        )
+        == 0
+    )
+    again = pd.read_csv(tmp_path / "told.csv").set_index("sequence").loc[told["sequence"]]
+    np.testing.assert_allclose(again["p-d0"], told["p-d0"], atol=1e-6)
+
+
+def test_texts(folder, tmp_path, capsys):
+    assert classify(folder, "texts.csv", "--label", "kind", "--text", "text", out=tmp_path / "run") == 0
+    assert json.loads(capsys.readouterr().out)["model"]["accuracy"] == 1.0
+    assert _run(["predict", str(tmp_path / "run"), str(folder / "texts.csv"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["classes"]
+    assert len(told) == 80
+    assert set(told[0]) == {"sequence", "class", "p-bad", "p-good"}
+
+
+def test_a_sequence_in_each_row(folder, tmp_path, capsys):
+    columns = [word for name in "abcd" for word in ("--sequence", name)]
+    options = ["--model", "gru", "--units", "16", "--bidirectional", "--balanced", "--valid-size", "0.1"]
+    assert classify(folder, "wide.csv", "--label", "up", *columns, *options, out=tmp_path / "run") == 0
+    assert json.loads(capsys.readouterr().out)["model"]["accuracy"] > 0.7
+    page = (tmp_path / "run/report.html").read_text()
+    assert "bidirectional gru of 16 units" in page
+
+
+def test_the_same_seed_gives_the_same_files(folder, tmp_path, capsys):
+    for name in ("one", "two"):
+        classify(folder, "texts.csv", "--label", "kind", "--text", "text", out=tmp_path / name)
+    for file in ("config.json", "model.safetensors", "history.jsonl", "predictions.csv"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--label", "kind"], "classify: expected --text or --sequence, got none."),
+        (
+            ["--label", "kind", "--text", "txt"],
+            "texts.csv: expected a column 'txt', got the columns 'text', 'kind'.",
+        ),
+        (
+            ["--label", "text", "--text", "text", "--test-size", "2"],
+            "--test-size: expected a share between 0 and 1",
+        ),
+        (["--text", "text"], "Missing option '--label'"),
+        (["--label", "kind", "--text", "text", "--model", "bert"], "model one of auto, rnn"),
+        (["--label", "kind", "--text", "text", "--vectors", "no.txt"], "no such file"),
+        (["--label", "kind", "--sequence", "text"], "expected a number, got"),
+    ],
+)
+def test_one_line_for_what_is_wrong(folder, tmp_path, capsys, words, said):
+    assert classify(folder, "texts.csv", *words, out=tmp_path / "run") == 2
+    last = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(last) == 1
+    assert said in last[0]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (
+            "text,kind\na,x\nb,\n",
+            "line 3, column 'kind': expected a label, got an empty cell. 1 of 2 are missing",
+        ),
+        ("text,kind\na,x\nb,x\n", "expected at least two classes, got one, 'x'"),
+        ("text,kind\na,x\n,y\n", "line 3, column 'text': expected a text, got an empty cell"),
+        ("text,kind\na,x\nb,y\n", "enough sequences of a class"),
+        ("text,kind\n", "a header and no row"),
+    ],
+)
+def test_bad_tables(tmp_path, capsys, table, said):
+    (tmp_path / "bad.csv").write_text(table)
+    assert classify(tmp_path, "bad.csv", "--label", "kind", "--text", "text", out=tmp_path / "run") == 2
+    assert said in capsys.readouterr().err
+
+
+def test_runs_are_not_overwritten_unasked(folder, tmp_path, capsys):
+    words = ["--label", "kind", "--text", "text"]
+    assert classify(folder, "texts.csv", *words, out=tmp_path / "run") == 0
+    assert classify(folder, "texts.csv", *words, out=tmp_path / "run") == 2
+    assert classify(folder, "texts.csv", *words, "--overwrite", out=tmp_path / "run") == 0
+    assert _run(["predict", str(tmp_path / "run")]) == 2
+    assert "Name a file: unrolled predict RUN DATA" in capsys.readouterr().err
+
+
+def test_a_killed_run_is_resumed_to_the_same_files(folder, tmp_path, capsys):
+    words = ["--label", "kind", "--text", "text"]
+
+    def kill(epoch):
+        if epoch.number == 7:
+            raise MemoryError("killed")
+
+    with pytest.MonkeyPatch.context() as patch:
+        whole = sequences.fit
+        patch.setattr(
+            sequences,
+            "fit",
+            lambda *given, **options: whole(*given, **options, callbacks=[kill], checkpoint_seconds=0),
+        )
+        with pytest.raises(MemoryError):
+            classify(folder, "texts.csv", *words, out=tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["run.partial"]
+    assert classify(folder, "texts.csv", *words, "--resume", out=tmp_path / "run") == 0
+    assert classify(folder, "texts.csv", *words, out=tmp_path / "whole") == 0
+    for file in ("model.safetensors", "history.jsonl", "predictions.csv"):
+        assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
