@@ -209,7 +209,9 @@ def demo(
     from unrolled.estimators.forecaster import Forecaster
 
     table = read_table(load_co2(), target="co2", time="time")
-    _forecast_table(table, Forecaster(14, members=members), "demo", 0.15, out, True, False, as_json)
+    _forecast_table(
+        table, Forecaster(14, members=members), "demo", 0.15, out, True, False, as_json, statistical=False
+    )
 
 
 @app.command()

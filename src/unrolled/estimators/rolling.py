@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["roll"]
 
-STATISTICAL_SECONDS = 8.0  # for each of SARIMA and ETS
+STATISTICAL_SECONDS = 5.0  # for each of SARIMA and ETS
 
 
 def roll(
