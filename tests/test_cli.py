@@ -28,8 +28,8 @@ RUN_FILES = [
 
 def quick(words):
     """Leave out SARIMA and ETS, which take seconds, unless they are asked for."""
-    forecasts = words[:1] == ("forecast",) and "--statistical" not in words
-    return (*words, "--no-statistical") if forecasts else words
+    forecasts = words[:1] and words[0] in ("forecast", "backtest") and "--statistical" not in words
+    return (*words, "--no-statistical") if words and forecasts else words
 
 
 def process(*words, cwd, code=0, **variables):
@@ -355,3 +355,73 @@ def test_known_columns_and_the_template_for_them(place, unrolled):
     assert not list((place / "shop").glob("stage-*"))
     done = unrolled("predict", "shop", "--future", "next.csv", "--json", cwd=place)
     assert json.loads(done.stdout)["forecast"][0]["mean"] == pytest.approx(first)
+
+
+def shops(rows=160):
+    """Two series of two targets, a row for each and day."""
+    parts = [
+        pd.DataFrame({
+            "shop": name, "day": pd.date_range("2021-01-01", periods=rows - short), "region": name[0],
+            "sold": (level * (1 + 0.3 * np.sin(2 * np.pi * np.arange(rows - short) / 7))).round(3),
+        })
+        for name, level, short in (("a1", 10.0, 0), ("b2", 200.0, 30))
+    ]  # fmt: skip
+    return pd.concat(parts).assign(returned=lambda frame: 0.1 * frame["sold"] + 1)
+
+
+SHOPS = ["--series", "shop", "--target", "sold", "--target", "returned", "--static", "region", "--horizon", 3, "--model", "linear"]  # fmt: skip
+
+
+def test_many_series_and_their_newer_rows(place, unrolled):
+    frame = shops()
+    frame.to_csv(place / "shops.csv", index=False)
+    said = unrolled("forecast", "shops.csv", *SHOPS, "--out", "shops", cwd=place).stderr
+    assert "Read 290 rows of 2 series of 'sold' and 'returned'" in said and "Forecast of sold of a1" in said
+    assert "… and 1 more." in said
+    made = pd.read_csv(place / "shops" / "forecast.csv")
+    assert made.groupby(["series", "target"]).size().to_dict() == {
+        (shop, target): 3 for shop in ("a1", "b2") for target in ("returned", "sold")
+    }
+    assert sorted(json.loads((place / "shops" / "metrics.json").read_text())["targets"]) == [
+        "returned",
+        "sold",
+    ]
+    again = unrolled("predict", "shops", "shops.csv", "--json", cwd=place)
+    found = pd.DataFrame(json.loads(again.stdout)["forecast"])
+    np.testing.assert_allclose(found["mean"], made["mean"], rtol=1e-5)
+    newer = shops(163).groupby("shop").tail(4)
+    newer.to_csv(place / "newer.csv", index=False)
+    found = json.loads(unrolled("predict", "shops", "newer.csv", "--json", cwd=place).stdout)["forecast"]
+    assert {row["origin"][:10] for row in found} == {"2021-06-12", "2021-05-13"}
+
+
+def test_backtest(place, unrolled):
+    shops().to_csv(place / "shops.csv", index=False)
+    words = [
+        "backtest",
+        "shops.csv",
+        *SHOPS,
+        "--first-origin",
+        "2021-05-01",
+        "--stride",
+        4,
+        "--out",
+        "errors.csv",
+    ]
+    done = unrolled(*words, "--json", cwd=place)
+    found, rows = json.loads(done.stdout), pd.read_csv(place / "errors.csv")
+    assert found["model"]["mae"] == pytest.approx((rows["actual"] - rows["mean"]).abs().mean())
+    assert rows["origin"].min() == "2021-05-01"
+    assert "seasonal naive" in done.stderr and "Written: errors.csv" in done.stderr
+    assert "expected a new file" in unrolled(*words, cwd=place, code=2).stderr
+    for option, value, message in (
+        ("--refit", "weekly", "never, always or a number of origins"),
+        ("--budget", "soon", "a time above 0, as 30s or 2m, got 'soon'"),
+        ("--first-origin", "1999-01-01", "expected"),
+        ("--first-origin", "soon", "an origin that is a time, got 'soon'"),
+        ("--stride", 0, "a stride of at least 1"),
+        ("--levels", 100, "levels between 0 and 100 percent"),
+    ):
+        bad = unrolled("backtest", "shops.csv", *SHOPS, option, value, "--out", "not.csv", cwd=place, code=2)
+        assert message in bad.stderr and len(bad.stderr.strip().splitlines()) <= 2
+        assert not (place / "not.csv").exists()

@@ -159,7 +159,7 @@ def backtest(
     import numpy as np
 
     from unrolled.data.table import read_table, show_time
-    from unrolled.errors import OptionError
+    from unrolled.errors import DataError, OptionError
     from unrolled.estimators.forecaster import Forecaster
     from unrolled.estimators.plan import check_time, held_out, row_after, stops
     from unrolled.estimators.scores import verdict
@@ -182,9 +182,14 @@ def backtest(
         first = row_after(table, check_time(table, first_origin), "right")
     kept = table.until(first)
     kept = kept.of(np.flatnonzero(np.diff(kept.starts)))
-    _say(
-        f"Training on {len(kept):,} rows up to {show_time(kept.times.max()) if len(kept) else 'the first origin'}."
-    )
+    if not len(kept):
+        raise DataError(
+            "--first-origin",
+            f"rows up to it, the first is {show_time(table.times.min())}",
+            str(first_origin),
+            "Name a later one.",
+        )
+    _say(f"Training on {len(kept):,} rows up to {show_time(kept.times.max())}.")
     forecaster.fit(kept)
     found = forecaster.backtest(
         table, kept.times.max(), last_origin, stride=stride, refit=again, statistical=statistical
