@@ -93,6 +93,9 @@ def test_a_season_before_the_window_is_read_where_there_are_rows_for_it(fitted):
 )
 def test_how_many_steps_are_read(horizon, season, most, steps):
     assert input_steps(horizon, season, most) == steps
+    assert input_steps(horizon, season, most, series=9) == max(
+        4, min(2 * most // 3, 168, max(24, 2 * horizon, 2 * season if season < 65 else 0))
+    )
 
 
 def test_intervals_are_measured_on_the_rows_held_back(fitted, table, monkeypatch):

@@ -33,7 +33,7 @@ __all__ = ["Forecaster"]
 logger = logging.getLogger("unrolled")
 
 FIRST_MEMBERS = 2  # of each model, trained without the rows that measure the intervals
-CANDIDATES = ("gru", "linear")  # what "auto" chooses among, or averages
+CANDIDATES = ("linear", "gru")  # what "auto" chooses among, or averages; of equals the first
 CHOICES: dict[str, Sequence[str | None]] = {
     "model": ("auto", *MODELS),
     "strategy": ("vector", "sequence", "recursive"),
@@ -266,7 +266,7 @@ class Forecaster(BaseEstimator):
                 f"a season of at most {int(rows.max()) - horizon:,} steps for {len(table):,} rows",
                 str(season),
             )
-        length = self.input_steps or input_steps(horizon, season, most)
+        length = self.input_steps or input_steps(horizon, season, most, len(rows))
         lag = season if season > 1 and length + season <= most // 2 and self.strategy != "sequence" else 0
         constant = [
             name
@@ -296,7 +296,7 @@ class Forecaster(BaseEstimator):
         options |= {"training": self.training, "seed": self.seed, "device": device}
         models: Sequence[str] = (self.model_,)
         if self.model_ == "auto":  # a line has no quantiles
-            models = CANDIDATES[:1] if self.architecture_.quantiles else CANDIDATES
+            models = CANDIDATES[1:] if self.architecture_.quantiles else CANDIDATES
         few = min(self.members, FIRST_MEMBERS)
         if self.budget is not None:
             options["steps"] = self._steps_within(start, models, few, first, lines, options)

@@ -89,10 +89,13 @@ def _longest(table: Table) -> int:
     return int(latest[np.argmax(rows[latest])])
 
 
-def input_steps(horizon: int, season: int, most: int) -> int:
-    """Return the steps to read: two horizons or two short seasons; from 24 to 168, and a third of the rows at most."""
+def input_steps(horizon: int, season: int, most: int, series: int = 1) -> int:
+    """Return the steps to read: two horizons or two short seasons, from 24 to 168.
+
+    They are a third of the rows at most; of several series, which give more windows, two thirds.
+    """
     wanted = max(2 * horizon, 2 * season if season <= 64 else 0, 24)
-    return max(min(wanted, 168, most // 3), SHORTEST)
+    return max(min(wanted, 168, most // 3 if series == 1 else 2 * most // 3), SHORTEST)
 
 
 def season_of(table: Table, stop: NDArray[np.int64], horizon: int) -> int:
