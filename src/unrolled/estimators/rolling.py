@@ -15,7 +15,7 @@ from unrolled.estimators.frames import forecast_frame
 from unrolled.estimators.intervals import Bounds
 from unrolled.estimators.plan import check_time, row_after
 from unrolled.estimators.scores import Backtest, score, seasonal_scale
-from unrolled.estimators.statistical import statistical
+from unrolled.estimators.statistical import LONGEST, statistical
 
 if TYPE_CHECKING:
     from unrolled.estimators.forecaster import Forecaster
@@ -218,13 +218,9 @@ def _baselines(
     if with_statistical and len(table.names) == len(table.targets) == 1:
         scaled = (table.values[:, 0] - windows.scaler.mean[0, 0]) / windows.scaler.scale[0, 0]
         for kind in ("sarima", "ets"):
+            fits = 1 < season <= LONGEST[kind]  # else the calendar's own season is better than none
             made = statistical(
-                kind,
-                scaled,
-                windows.origins,
-                horizon,
-                season if season > 1 else usual,
-                seconds=STATISTICAL_SECONDS,
+                kind, scaled, windows.origins, horizon, season if fits else usual, seconds=STATISTICAL_SECONDS
             )
             if made is not None:
                 found[kind] = [made.forecasts]
