@@ -174,6 +174,8 @@ def backtest(
         budget=_seconds(budget), seed=seed, device=device,
     )  # fmt: skip
     forecaster.check_options()
+    if stride < 1:
+        raise OptionError("--stride", "at least 1 row", str(stride))
     table = read_table(
         data, target=target or None, time=time, series=series, known=known, observed=observed, static=static, gaps=gaps
     )  # fmt: skip
@@ -189,6 +191,17 @@ def backtest(
             str(first_origin),
             "Name a later one.",
         )
+    if last_origin is not None and check_time(table, last_origin) < kept.times.max():
+        raise OptionError(
+            "--last-origin", f"a time from {show_time(kept.times.max())} on, the first origin", last_origin
+        )
+    if not (table.starts[1:] - row_after(table, kept.times.max(), "right") >= horizon).any():
+        raise DataError(
+            "--first-origin",
+            f"{horizon} rows after it",
+            f"{show_time(kept.times.max())}, too near the end",
+            "Name an earlier one.",
+        )
     _say(f"Training on {len(kept):,} rows up to {show_time(kept.times.max())}.")
     forecaster.fit(kept)
     found = forecaster.backtest(
@@ -196,6 +209,7 @@ def backtest(
     )
     frame = found.frame if table.kind == "pandas" else found.frame.to_pandas()
     _show_scores(found.scores)
+    _show_coverage(found.scores)
     _say_wrapped(f"{verdict(found.scores)[1]}\n")
     _write_csv(frame, out)
     if as_json:
@@ -299,7 +313,10 @@ def _run(arguments: list[str]) -> int:
     logger = logging.getLogger("unrolled")
     logger.handlers, logger.propagate = [_Notes(logging.WARNING)], False
     try:
-        command.main(_spread(arguments) or ["--help"], prog_name="unrolled", standalone_mode=False)
+        code = command.main(_spread(arguments) or ["--help"], prog_name="unrolled", standalone_mode=False)
+        if isinstance(code, int) and code:  # an interrupt before a command could hear it
+            _say("interrupted")
+            return code
     except UnrolledError as error:
         _say(f"error: {error}")
         return error.exit_code
@@ -412,11 +429,7 @@ def _forecast_table(
             statistical=statistical,
         )
     _show_scores(run.metrics)
-    held = run.metrics["model"]["coverage"].items()
-    _say(
-        "Held-out values inside: "
-        + ", ".join(f"{share:.0%} of the {level} % interval" for level, share in held)
-    )
+    _show_coverage(run.metrics)
     _show_forecast(run.forecast, forecaster.levels)
     _say_wrapped(f"{run.verdict}\n")
     _say(f"Report: {out / 'report.html'}")
@@ -469,6 +482,14 @@ def _show_scores(scores: Mapping[str, Any]) -> None:
         cells = [_number(value) for value in (values["mae"], values["rmse"], steps[0], steps[-1])]
         grid.add_row(name, *cells, style="bold" if values["mae"] == best else None)
     _console().print("\n", grid, sep="")
+
+
+def _show_coverage(scores: Mapping[str, Any]) -> None:
+    held = scores["model"]["coverage"].items()
+    _say(
+        "Held-out values inside: "
+        + ", ".join(f"{share:.0%} of the {level} % interval" for level, share in held)
+    )
 
 
 def _show_forecast(frame: Any, levels: Any) -> None:

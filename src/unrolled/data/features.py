@@ -15,6 +15,7 @@ from unrolled.errors import OptionError
 __all__ = ["Features", "calendar_features", "holiday_features"]
 
 YEAR = 365.25  # days
+FEW = 30  # rows of a new series that tell its scale by themselves
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,15 @@ class Features:
             own = mean.shape[1]
             values = strangers.values if self.power is None else self.power.transform(strangers.values)
             fitted = Scaler.fit(values[:, :own], strangers.observed[:, :own], strangers.starts)
-            mean[new], scale[new] = fitted.mean, fitted.scale
+            mean[new], scale[new] = fitted.mean, self._likely(fitted, np.diff(strangers.starts))
         return Scaler(mean, scale)
+
+    def _likely(self, fitted: Scaler, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the scales of new series, (series, columns): the fewer the rows, the more by those of training."""
+        relative = np.median(self.scaler.scale / np.maximum(np.abs(self.scaler.mean), 1e-12), axis=0)
+        usual = relative * np.abs(fitted.mean)
+        share = np.minimum(rows / FEW, 1.0)[:, None]
+        return np.where(usual > 0, np.sqrt(share * fitted.scale**2 + (1 - share) * usual**2), fitted.scale)
 
     def known_ahead(self, table: Table) -> NDArray[np.float32]:
         """Return what is known ahead of each row, (rows, width), from a table or what `known_ahead` returned."""

@@ -242,7 +242,7 @@ def find_season(values: NDArray[np.float64], usual: Sequence[int], horizon: int)
     least = min(changes.values())
     if least >= last_value:
         return next((period for period in usual if period in changes), 1)
-    return next(period for period in sorted(changes) if changes[period] <= 1.02 * least + 1e-6 * last_value)
+    return next(period for period in sorted(changes) if changes[period] <= 1.05 * least + 1e-6 * last_value)
 
 
 def _peaks(values: NDArray[np.float64], most: int = 3) -> list[int]:

@@ -248,8 +248,8 @@ class Forecaster(BaseEstimator):
         if short.any():
             named = some_names(np.asarray(table.names, object)[short])
             self._note(
-                f"Training leaves out {count(int(short.sum()), 'series')} with fewer than {horizon + shortest} rows "
-                f"({named}); they are forecast."
+                f"{count(int(short.sum()), 'series')} ({named}) with fewer than {horizon + shortest} rows before those "
+                "held back: not learned from at first; they are forecast."
             )
         known = table.until(learn)
         self.features_ = Features.fit(known, self.calendar, self.transform, self.holidays)
@@ -299,7 +299,7 @@ class Forecaster(BaseEstimator):
             models = CANDIDATES[1:] if self.architecture_.quantiles else CANDIDATES
         few = min(self.members, FIRST_MEMBERS)
         if self.budget is not None:
-            options["steps"] = self._steps_within(start, models, few, first, lines, options)
+            options["steps"] = self._steps_within(start, models, few, first, lines, options, folder)
         self.seconds_ = {"prepare": time_.perf_counter() - start}
         begin = time_.perf_counter()
         found = train(
@@ -509,8 +509,8 @@ class Forecaster(BaseEstimator):
         for name in ("members", "units", "depth"):
             if getattr(self, name) < 1:
                 raise OptionError("Forecaster", f"at least 1 for {name}", repr(getattr(self, name)))
-        if not all(0 < level < 100 for level in self.levels):
-            raise OptionError("Forecaster", "levels between 0 and 100 percent", repr(tuple(self.levels)))
+        if not all(1 <= level < 100 for level in self.levels):
+            raise OptionError("Forecaster", "levels between 1 and 100 percent", repr(tuple(self.levels)))
         if self.budget is not None and not self.budget > 0:
             raise OptionError("Forecaster", "a budget of more than 0 seconds", repr(self.budget))
         plain = not (self.bidirectional or self.layer_norm) and self.depth == 1
@@ -539,9 +539,13 @@ class Forecaster(BaseEstimator):
         windows: Windows,
         lines: Lines,
         options: dict[str, Any],
+        folder: Path | None,
     ) -> int:
         """Return the steps for which the budget suffices: of a first training of all models, and a second of one."""
-        quiet = options | {"progress": False, "training": None}
+        said = folder and folder / "stage-1" / "steps"  # a run that goes on must have as many
+        if said and options["resume"] and said.is_file():
+            return int(said.read_text("utf-8"))
+        quiet = options | {"progress": False, "training": None, "resume": False}
         trained = [model for model in models if model != "linear"]
         if not trained or self.training is not None:
             return STEPS
@@ -554,6 +558,9 @@ class Forecaster(BaseEstimator):
         makers = [maker(model, few) for model in trained] + [maker(trained[0], self.members)]
         assert self.budget is not None
         steps = steps_within(self.budget - (time_.perf_counter() - start), makers)
+        if said:
+            said.parent.mkdir(parents=True, exist_ok=True)
+            said.write_text(str(steps), "utf-8")
         if steps < STEPS:
             self._note(
                 f"The budget of {self.budget:g} s leaves {steps:,} of {STEPS:,} steps; another run may leave others."
@@ -600,6 +607,13 @@ class Forecaster(BaseEstimator):
                 "Give more of the rows before.",
             )
         ahead = known_ahead(table, self.horizon, future)
+        strangers = [name for name in table.names if name not in self.features_.series]
+        if strangers and (table.series or len(table.names) > 1):
+            logger.warning(
+                "%s not seen in training (%s): scaled by their own rows.",
+                count(len(strangers), "series"),
+                some_names(strangers),
+            )
         for line in dict.fromkeys([*self.features_.unseen(table), *self.features_.unseen(ahead)]):
             logger.warning("%s", line)
         table = table.last(self.window_)

@@ -107,10 +107,12 @@ def season_of(table: Table, stop: NDArray[np.int64], horizon: int) -> int:
             # A gap that reaches beyond these rows was filled from what comes after them.
             begin = int(table.starts[number])
             real = np.flatnonzero(table.observed[begin : stop[number], target])
-            values = table.values[begin : begin + real[-1] + 1, target] if len(real) else np.zeros(0)
+            if len(real) < 2:
+                continue
+            values = table.values[begin : begin + real[-1] + 1, target]
             season = find_season(values, table.frequency.seasons, horizon)
             found[season] = found.get(season, 0) + 1
-    return max(sorted(found), key=lambda season: found[season])
+    return max(sorted(found), key=lambda season: found[season], default=1)
 
 
 def check_time(table: Table, time: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 
 from unrolled import __version__
 from unrolled.data.ahead import known_ahead
-from unrolled.data.calendar_rows import count
+from unrolled.data.calendar_rows import count, some_names
 from unrolled.data.table import Table, show_time
 from unrolled.errors import DataError, OptionError
 from unrolled.estimators.forecaster import Forecaster
@@ -90,12 +90,22 @@ def run_forecast(
     ahead = known_ahead(table, horizon, future)  # what lacks is said before the training
     first = stops(table, test_rows)
     kept = table.until(first)
-    kept = kept.of(np.flatnonzero(np.diff(kept.starts)))
+    late = np.diff(kept.starts) == 0
+    notes = []
+    if late.any():
+        named = some_names(np.asarray(kept.names, object)[late])
+        notes.append(
+            f"{count(int(late.sum()), 'series')} ({named}) began within the held-out rows: "
+            "forecast, but not learned from."
+        )
+        say(notes[-1])
+    kept = kept.of(np.flatnonzero(~late))
     say(
         f"Training on {len(kept):,} rows up to {show_time(kept.times.max())}; the last {test_rows:,} "
         f"{'rows of each series' if len(table.names) > 1 else 'rows'} are held out."
     )
     forecaster.fit(kept, folder=folder, resume=resume)
+    say(f"Forecasts with {_model(forecaster)}.")
     begin = time.perf_counter()
     backtest = forecaster.backtest(table, first_origin=kept.times.max(), statistical=statistical)
     wins, sentence = verdict(backtest.scores)
@@ -110,6 +120,7 @@ def run_forecast(
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n", "utf-8")
     plain = _to_pandas(forecast)
     plain.to_csv(folder / "forecast.csv", index=False)
+    plain = _in_utc(plain)
     page = ForecastPage(
         title=title,
         target=", ".join(table.targets),
@@ -119,15 +130,22 @@ def run_forecast(
         scores=metrics,
         training=forecaster.run_.history,
         settings=_settings(forecaster, table, test_size),
-        notes=list(dict.fromkeys([*table.notes, *forecaster.notes_, *metrics.get("notes", [])])),
+        notes=list(dict.fromkeys([*table.notes, *notes, *forecaster.notes_, *metrics.get("notes", [])])),
         verdict=sentence,
         command=command,
-        backtest=_to_pandas(backtest.frame),
+        backtest=_in_utc(_to_pandas(backtest.frame)),
         members=members if len(members) > 1 else None,
         seconds=metrics["seconds"],
     )
     (folder / "report.html").write_text(render(page), "utf-8")
     return ForecastRun(forecast, metrics, wins, sentence)
+
+
+def _in_utc(frame: Any) -> Any:
+    """Return a frame whose times have no zone, as the plots need them: in UTC where they had one."""
+    zoned = {name: frame[name].dt.tz_convert("UTC").dt.tz_localize(None)
+             for name in ("origin", "time") if getattr(frame[name].dtype, "tz", None) is not None}  # fmt: skip
+    return frame.assign(**zoned)
 
 
 def _histories(table: Table) -> dict[tuple[str, str], tuple[Any, Any, Any]]:
@@ -137,7 +155,7 @@ def _histories(table: Table) -> dict[tuple[str, str], tuple[Any, Any, Any]]:
         rows = slice(int(table.starts[number]), int(table.starts[number + 1]))
         for column, target in enumerate(table.targets):
             found[name, target] = (
-                np.asarray(table.local(table.times[rows])), table.values[rows, column], table.observed[rows, column]
+                table.times[rows], table.values[rows, column], table.observed[rows, column]
             )  # fmt: skip
     return found
 
@@ -151,11 +169,6 @@ def _to_pandas(frame: Any) -> Any:
 def _settings(forecaster: Forecaster, table: Table, test_size: float) -> dict[str, str]:
     import torch
 
-    networks = forecaster.ensemble_.networks
-    models = [
-        f"{count(len(group), 'network')} ({model}, {sum(p.numel() for p in group[0].parameters()):,} parameters each)"
-        if model != "linear" else "a line (ridge)" for model, group in networks.items()
-    ]  # fmt: skip
     span = f"{show_time(table.times.min())} to {show_time(table.times.max())}"
     series = f" of {len(table.names):,} series" if len(table.names) > 1 else ""
     scaler = forecaster.features_.scaler
@@ -165,7 +178,7 @@ def _settings(forecaster: Forecaster, table: Table, test_size: float) -> dict[st
     return {
         "Rows": f"{len(table):,}{series}, {table.frequency.label}, {span}",
         "Horizon": f"{forecaster.horizon} steps",
-        "Model": "the mean of " + " and ".join(models) if len(forecaster.networks_) > 1 else models[0],
+        "Model": _model(forecaster),
         "Window": f"{forecaster.window_:,} steps (the recurrent layer reads {forecaster.input_steps_:,})",
         "Reads": ", ".join(
             [*table.targets, *table.past, *table.known, *table.static, *_calendar(forecaster)]
@@ -174,8 +187,18 @@ def _settings(forecaster: Forecaster, table: Table, test_size: float) -> dict[st
         "Held out": f"the last {test_size:.0%} of the rows",
         "Scaling": f"{scaling}, of the training part",
         "Seed": str(forecaster.seed),
+        **({"Times": f"drawn in UTC; forecast.csv has them in {table.zone}"} if table.zone else {}),
         "Versions": f"unrolled {__version__}, torch {torch.__version__}, NumPy {np.__version__}",
     }
+
+
+def _model(forecaster: Forecaster) -> str:
+    networks = forecaster.ensemble_.networks
+    models = [
+        f"{count(len(group), 'network')} ({model}, {sum(p.numel() for p in group[0].parameters()):,} parameters each)"
+        if model != "linear" else "a line (ridge)" for model, group in networks.items()
+    ]  # fmt: skip
+    return "the mean of " + " and ".join(models) if len(forecaster.networks_) > 1 else models[0]
 
 
 def _calendar(forecaster: Forecaster) -> list[str]:

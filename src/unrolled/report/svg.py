@@ -7,6 +7,7 @@ clash with a second figure on the page (ids, a style sheet for `*`), tell the ti
 from __future__ import annotations
 
 import re
+import warnings
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
@@ -72,7 +73,8 @@ def _draw(figure: Figure, salt: str) -> bytes:
 
     figure.patch.set_visible(False)
     target = BytesIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "AutoDateLocator was unable")  # its own choice will do
         figure.savefig(target, format="svg")
     return target.getvalue()
 
