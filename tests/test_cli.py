@@ -84,7 +84,7 @@ def place(tmp_path_factory):
 def run(place):
     return process(
         "forecast", "early.csv", "--target", "sold", "--time", "day", "--horizon", 7, "--members", 1, "--out", "run",
-        "--statistical", cwd=place,
+        "--statistical", "--model", "gru", cwd=place,
     )  # fmt: skip
 
 
@@ -215,7 +215,7 @@ BAD = [
     ([*SALES, "--horizon", "x"], "Invalid value for '--horizon'"),
     ([*SALES, "--horizon", "900"], "rows for a window"),
     ([*SALES, "--test-size", "1.5"], "a share between 0 and 1, got 1.5"),
-    ([*SALES, "--levels", "120"], "levels between 0 and 100"),
+    ([*SALES, "--levels", "120"], "levels between 1 and 100"),
     ([*SALES[:5], "arima"], "model one of auto, rnn, lstm, gru, conv-gru, wavenet, linear, got 'arima'"),
     ([*SALES[:5], "linear", "--out", "taken"], "something that is not a run"),
     ([*SALES[:5], "linear", "--out", "run"], "already holds a run"),
@@ -421,7 +421,7 @@ def test_backtest(place, unrolled):
         ("--first-origin", "2021-06-08", "3 rows after it, got 2021-06-08, too near the end"),
         ("--first-origin", "soon", "an origin that is a time, got 'soon'"),
         ("--stride", 0, "--stride: expected at least 1 row, got 0"),
-        ("--last-origin", "2021-04-01", "a time from 2021-05-01 on, the first origin"),
+        ("--last-origin", "2021-04-01", "on, the first origin, got 2021-04-01"),
         ("--levels", 100, "levels between 1 and 100 percent"),
     ):
         bad = unrolled("backtest", "shops.csv", *SHOPS, option, value, "--out", "not.csv", cwd=place, code=2)

@@ -423,7 +423,7 @@ def _forecast_table(
             test_size=test_size,
             title=f"Forecast of {' and '.join(table.targets)}",
             command=shlex.join(["unrolled", *sys.argv[1:]]),
-            say=_say,
+            say=_say_wrapped,
             resume=resume,
             future=ahead,
             statistical=statistical,

@@ -288,3 +288,53 @@ def test_a_budget_cuts_the_training_and_says_so(caplog):
     forecaster = ur.Forecaster(HORIZON, members=1, model="gru", budget=1.0).fit(one("a1", 150), target="y")
     assert "The budget of 1 s leaves" in caplog.text
     assert sum(row["steps"] for row in forecaster.run_.timing) < 1200
+
+
+def test_a_series_that_begins_within_the_held_back_rows_does_not_harm_the_others():
+    old = pd.concat([one(f"a{number}", 200, 100 * (number + 1), seed=number) for number in range(4)])
+    late = one("z1", 12, 5000, start=FIRST + pd.Timedelta(days=185), seed=9)
+    options = {"members": 1, "model": "linear"}
+    alone = ur.Forecaster(HORIZON, **options).fit(old, target="y", series="unique_id")
+    among = ur.Forecaster(HORIZON, **options).fit(pd.concat([old, late]), target="y", series="unique_id")
+    mine = among.predict()[lambda rows: rows["series"] != "z1"]
+    np.testing.assert_allclose(mine["mean"], alone.predict()["mean"], rtol=1e-6)
+    np.testing.assert_allclose(mine["hi-80"], alone.predict()["hi-80"], rtol=1e-6)
+    new = among.predict(series=["z1"])
+    assert (new["hi-80"] - new["lo-80"]).min() > 50  # its scale is no accident of twelve rows
+
+
+def test_baselines_are_in_the_units_of_the_data_whatever_the_transform():
+    rows = one("a1", 150, seed=3)
+    scores = {}
+    for transform in (None, "log"):
+        forecaster = ur.Forecaster(HORIZON, model="linear", transform=transform).fit(rows[:130], target="y")
+        scores[transform] = forecaster.backtest(rows, first_origin=rows["ds"][129], statistical=True).scores[
+            "baselines"
+        ]
+    for name in ("naive", "seasonal_naive", "drift", "sarima", "ets"):
+        assert scores["log"][name]["mae"] == pytest.approx(scores[None][name]["mae"], rel=1e-6)
+
+
+def test_missing_targets_leave_lines_to_fit():
+    rows = one("a1", 600, slope=0.0, seed=4)
+    rows.loc[np.random.default_rng(0).random(600) < 0.25, "y"] = np.nan
+    forecaster = ur.Forecaster(14, model="linear").fit(rows[:500], target="y")
+    scores = forecaster.backtest(rows, first_origin=rows["ds"][499]).scores
+    assert scores["model"]["mae"] < scores["baselines"]["seasonal_naive"]["mae"]
+
+
+def test_a_forecast_that_is_no_number_is_an_error(fitted):
+    rows = several()
+    rows.loc[rows.index[-1], "y"] = 1e45
+    with np.errstate(all="ignore"), pytest.raises(DataError, match="a forecast that is no number"):
+        fitted.predict(rows)
+
+
+def test_a_new_series_in_a_backtest_is_scaled_by_its_first_window(fitted):
+    new = one("c1", 120, 300.0, seed=5)
+    spiked = new.assign(y=np.where(np.arange(120) > 80, 1e4, new["y"]))
+    first = new["ds"][fitted.window_ - 1]
+    one_origin = {"first_origin": first, "last_origin": first}
+    before, after = (fitted.backtest(rows, **one_origin).frame for rows in (new, spiked))
+    assert before["mean"].tolist() == after["mean"].tolist()
+    assert before["hi-80"].tolist() == after["hi-80"].tolist()

@@ -105,7 +105,7 @@ def test_many_windows_are_thinned_out(monkeypatch):
 
 def test_no_block_is_forecast_by_windows_within_a_horizon_of_it():
     """Left-out blocks: no window is fitted whose targets are among those that are forecast."""
-    blocks = lines._blocks(np.zeros((100, 3), np.float32), np.zeros((100, 4), np.float32), None, 1)
+    blocks = lines._blocks(np.zeros((100, 3), np.float32), np.zeros((100, 4), np.float32), None, 1, 1)
     assert [[part.count for part in block] for block in blocks] == [[4, 12, 4]] * 5
     folds = lines._folds(blocks)
     assert [(fitted.count, forecast.count) for fitted, forecast in folds] == [

@@ -213,6 +213,14 @@ class Windows:
         units = np.asarray(scaled, np.float64) * scale + mean
         return units if self.power is None else self.power.inverse(units)
 
+    def scaled(self, units: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return `in_units`' argument from its result."""
+        targets = self.observed.shape[1]
+        if self.power is not None:
+            units = self.power.transform(units.reshape(-1, targets)).reshape(units.shape)
+        mean, scale = (part[self.series, None, :targets] for part in (self.scaler.mean, self.scaler.scale))
+        return np.asarray((units - mean) / scale)
+
     @property
     def series(self) -> NDArray[np.int64]:
         """The number of each window's series, (windows,)."""

@@ -168,6 +168,7 @@ class Ensemble:
         """Return the networks with as much of what they add to the ridge as windows they have not seen bear out."""
         if not self.architecture.trusts or not len(windows):
             return self
+        windows = _by_time(windows)
         ridge = self.lines.predict(windows.pasts)
         missing = np.where(windows.counted, windows.targets - ridge, 0.0)
         shares = {
@@ -207,8 +208,13 @@ def _called(network: nn.Module, batch: Batch) -> Tensor:
 
 def fit_lines(windows: Windows, lengths: Sequence[int], penalties: Sequence[float] = PENALTIES) -> Lines:
     """Return the ridge regression of each target on its own window, of one of the lengths."""
-    windows = windows.take(_spread(len(windows), RIDGE_WINDOWS))
-    return Lines.fit(windows.pasts, windows.targets, lengths, windows.counted, penalties)
+    windows = _by_time(windows.take(_spread(len(windows), RIDGE_WINDOWS)))
+    together = len(np.unique(windows.series))
+    return Lines.fit(windows.pasts, windows.targets, lengths, windows.counted, penalties, together)
+
+
+def _by_time(windows: Windows) -> Windows:
+    return windows.take(np.argsort(windows.times[windows.origins], kind="stable"))
 
 
 def train(

@@ -208,8 +208,11 @@ class Forecaster(BaseEstimator):
             "shortest": None if len(learned) == 1 else min(SHORTEST, self.input_steps_),
         }
 
+        enough = np.isin(table.names, self.features_.series)
+
         def cut(length: int, first: Any = None, stop: Any = None) -> Windows:
-            return Windows.of(table, self.features_, length, self.horizon, first, stop, **options)
+            windows = Windows.of(table, self.features_, length, self.horizon, first, stop, **options)
+            return windows if enough.all() else windows.take(enough[windows.series])
 
         lengths = [self.architecture_.window]
         if self.input_steps is None and self.strategy == "vector":
@@ -249,9 +252,9 @@ class Forecaster(BaseEstimator):
             named = some_names(np.asarray(table.names, object)[short])
             self._note(
                 f"{count(int(short.sum()), 'series')} ({named}) with fewer than {horizon + shortest} rows before those "
-                "held back: not learned from at first; they are forecast."
+                "held back: forecast, but not learned from."
             )
-        known = table.until(learn)
+        known = table.until(learn).of(np.flatnonzero(~short))
         self.features_ = Features.fit(known, self.calendar, self.transform, self.holidays)
         scaler = self.features_.scaler
         if not np.isfinite(scaler.scale).all():
@@ -268,6 +271,12 @@ class Forecaster(BaseEstimator):
             )
         length = self.input_steps or input_steps(horizon, season, most, len(rows))
         lag = season if season > 1 and length + season <= most // 2 and self.strategy != "sequence" else 0
+        if self.base == "season" and length + lag < season:
+            raise OptionError(
+                "Forecaster",
+                f"input_steps of at least a season ({season:,}) for base='season'",
+                f"{length:,}",
+            )
         constant = [
             name
             for name in table.targets
@@ -492,6 +501,12 @@ class Forecaster(BaseEstimator):
             mean, bounds = made[..., 0], bounds_of_quantiles(made, self.levels)
         else:
             mean, bounds = made, [one.bounds(made[..., number]) for number, one in enumerate(self.intervals_)]
+        if not np.isfinite(mean).all():
+            raise DataError(
+                "the rows to forecast from",
+                "values of the size of those of training",
+                "a forecast that is no number",
+            )
         return mean, bounds
 
     def check_options(self) -> None:

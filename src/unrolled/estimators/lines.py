@@ -88,6 +88,7 @@ class Lines:
         lengths: Sequence[int],
         counted: NDArray[np.bool_] | None = None,
         penalties: Sequence[float] = PENALTIES,
+        together: int = 1,
     ) -> "Lines":
         """Choose look-back, penalty, whether there is a bias, whether the targets share a line; then fit all windows.
 
@@ -101,12 +102,20 @@ class Lines:
             past: (windows, steps, targets) in the order of time, a view will do; steps the longest of `lengths`.
             target: (windows, horizon, targets).
             lengths: look-backs to choose from, in steps.
-            counted: (windows, horizon, targets), which targets are real; windows with one that is not are left out.
+            counted: (windows, horizon, targets), which targets are real; windows with one that is not are left out, or
+                where that leaves fewer than half of them, those with half of their targets filled in.
             penalties: to choose from.
+            together: windows of one time, where there are several series: blocks part by time.
         """
         targets = target.shape[2]
         sums = [
-            _blocks(past[:, :, c], target[:, :, c], None if counted is None else counted[:, :, c], targets)
+            _blocks(
+                past[:, :, c],
+                target[:, :, c],
+                None if counted is None else counted[:, :, c],
+                targets,
+                together,
+            )
             for c in range(targets)
         ]
         shared = [
@@ -229,12 +238,18 @@ class _Choice:
 
 
 def _blocks(
-    past: NDArray[np.float32], target: NDArray[np.float32], counted: NDArray[np.bool_] | None, targets: int
+    past: NDArray[np.float32],
+    target: NDArray[np.float32],
+    counted: NDArray[np.bool_] | None,
+    targets: int,
+    together: int,
 ) -> Blocks:
-    count, gap = len(past), target.shape[1]
+    count, gap = len(past), target.shape[1] * together
     kept = np.arange(0, count, max(1, -(-count * targets // MOST)))
-    if counted is not None and counted.all(1).any():
-        kept = kept[counted[kept].all(1)]
+    if counted is not None:
+        share = counted[kept].mean(1)
+        full = share == 1 if np.mean(share == 1) >= 0.5 else share >= 0.5
+        kept = kept[full] if full.any() else kept
     edges = np.linspace(0, count, BLOCKS + 1).astype(int)
     blocks: Blocks = []
     for first, end in pairwise(edges):

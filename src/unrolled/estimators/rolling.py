@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from unrolled.data.table import Table, show_time
-from unrolled.data.windows import Windows
+from unrolled.data.windows import Windows, make_windows
 from unrolled.errors import DataError
 from unrolled.estimators.baselines import drift, naive, seasonal_naive
 from unrolled.estimators.frames import forecast_frame
@@ -51,7 +51,7 @@ def roll(
             "Give data with fewer gaps, or another period.",
         )
     others, notes = _baselines(forecaster, table, windows, with_statistical)
-    forecasts = {"": windows.in_units(mean)} | {name: windows.in_units(z) for name, z in others.items()}
+    forecasts = {"": windows.in_units(mean)} | others
     intervals = [
         {level: tuple(_one(windows, side, number) for side in pair) for level, pair in target.items()}
         for number, target in enumerate(bounds)
@@ -119,7 +119,7 @@ def _origins(
         first = row_after(table, check_time(table, first_origin), "left") - begin + 1
     if last_origin is not None:
         stop = np.minimum(stop, row_after(table, check_time(table, last_origin), "right") - begin + horizon)
-    scaler = forecaster.features_.of(table, np.maximum(first, 1))
+    scaler = forecaster.features_.of(table, np.maximum(first, length))  # rows that the first window has
     windows = Windows.of(table, forecaster.features_, length, horizon, first, stop, scaler=scaler)
     if not len(windows):
         raise DataError(
@@ -128,8 +128,6 @@ def _origins(
             f"none among {len(table):,} rows",
             "Give more rows, or another period.",
         )
-    if len(begin) == 1:
-        return windows.take(slice(None, None, stride))
     # Of each series, every stride-th of its rows, from its first origin on.
     since = windows.origins - windows.origins[np.searchsorted(windows.series, windows.series)]
     return windows.take(since % stride == 0)
@@ -155,37 +153,31 @@ def _refitted(
     """Return forecasts of models that are trained anew, each on the rows up to the first origin that it forecasts."""
     times = windows.times[windows.origins]
     clock = np.unique(times)
-    mean = np.empty((len(windows), windows.horizon, len(table.targets)))
-    bounds: list[dict[float, Any]] = [
-        {level: (np.empty(mean.shape[:2]), np.empty(mean.shape[:2])) for level in forecaster.levels}
-        for _ in table.targets
-    ]
+    mean, limits = _followed(
+        forecaster, windows
+    )  # stays where a new window is longer than a series is by then
+    mean, bounds = mean.copy(), [{level: list(pair) for level, pair in target.items()} for target in limits]
     for group in range(0, len(clock), every):
         part = np.flatnonzero(np.isin(times, clock[group : group + every]))
-        seen = table.until(row_after(table, clock[group], "right"))
+        until = row_after(table, clock[group], "right")
+        seen = table.until(until)
         fresh = clone(forecaster).fit(seen.of(np.flatnonzero(np.diff(seen.starts))), progress=False)
-        scaler = fresh.features_.of(table, row_after(table, clock[group], "right") - table.starts[:-1])
+        scaler = fresh.features_.of(table, until - table.starts[:-1])
         own = Windows.of(table, fresh.features_, fresh.window_, fresh.horizon, scaler=scaler)
-        made, limits = _followed(fresh, own.take(np.isin(own.origins, windows.origins[part])))
+        own = own.take(np.isin(own.origins, windows.origins[part]))
+        part = part[np.isin(windows.origins[part], own.origins)]
+        if not len(part):
+            continue
         mine = windows.take(part)
-        mean[part] = _moved(own.take(np.isin(own.origins, mine.origins)), mine, made)
-        for number, target in enumerate(limits):
-            for level, pair in target.items():
-                for side in (0, 1):
-                    wide = np.repeat(pair[side][..., None], len(table.targets), axis=-1)
-                    moved = _moved(own.take(np.isin(own.origins, mine.origins)), mine, wide)
-                    bounds[number][level][side][part] = moved[..., number]
-    return mean, bounds
-
-
-def _moved(old: Windows, new: Windows, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return numbers that were scaled as `old` in the scale of `new`; the windows are the same."""
-    units = old.in_units(scaled)
-    if new.power is not None:
-        units = new.power.transform(units.reshape(-1, units.shape[-1])).reshape(units.shape)
-    targets = units.shape[-1]
-    mean, scale = (side[new.series, None, :targets] for side in (new.scaler.mean, new.scaler.scale))
-    return np.asarray((units - mean) / scale)
+        made, found = _followed(fresh, own)
+        mean[part] = mine.scaled(own.in_units(made))
+        for level in forecaster.levels:
+            for side in (0, 1):
+                both = np.stack([target[level][side] for target in found], axis=-1)
+                moved = mine.scaled(own.in_units(both))
+                for number, target in enumerate(bounds):
+                    target[level][side][part] = moved[..., number]
+    return mean, [{level: (pair[0], pair[1]) for level, pair in target.items()} for target in bounds]
 
 
 def _read(forecaster: "Forecaster", windows: Windows) -> Windows:
@@ -196,13 +188,14 @@ def _read(forecaster: "Forecaster", windows: Windows) -> Windows:
 def _baselines(
     forecaster: "Forecaster", table: Table, windows: Windows, with_statistical: bool
 ) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
-    """Return what the model has to beat, (windows, horizon, targets) in scaled units, and what to say of it."""
+    """Return what the model has to beat, (windows, horizon, targets) in the data's units, and what to say of it."""
     horizon, season, read = forecaster.horizon, forecaster.season_, forecaster.window_
     usual = next(iter(forecaster.frequency_.seasons), season)
     found: dict[str, list[NDArray[Any]]] = {}
     notes: list[str] = []
-    pasts = windows.pasts.astype(np.float64)
-    for number in range(len(table.targets)):
+    targets = len(table.targets)
+    pasts = make_windows(table.values[:, :targets], windows.length)[windows.origins - (windows.length - 1)]
+    for number in range(targets):
         past = pasts[..., number]
         ours: dict[str, NDArray[Any]] = {
             "naive": naive(past, horizon),
@@ -211,24 +204,24 @@ def _baselines(
         }
         if usual != season and usual <= windows.length:  # the calendar's own beside the one that was found
             ours[f"seasonal_naive_{usual}"] = seasonal_naive(past, horizon, usual)
-        if len(table.targets) > 1:  # a point that moves
+        if targets > 1:  # a point that moves
             ours["constant_velocity"] = drift(past[:, -2:], horizon)
         for name, forecast in ours.items():
             found.setdefault(name, []).append(forecast)
-    if with_statistical and len(table.names) == len(table.targets) == 1:
-        scaled = (table.values[:, 0] - windows.scaler.mean[0, 0]) / windows.scaler.scale[0, 0]
+    if with_statistical and len(table.names) == targets == 1:
         for kind in ("sarima", "ets"):
             fits = 1 < season <= LONGEST[kind]  # else the calendar's own season is better than none
             made = statistical(
-                kind, scaled, windows.origins, horizon, season if fits else usual, seconds=STATISTICAL_SECONDS
-            )
+                kind, table.values[:, 0], windows.origins, horizon, season if fits else usual,
+                seconds=STATISTICAL_SECONDS,
+            )  # fmt: skip
             if made is not None:
                 found[kind] = [made.forecasts]
                 notes.append(
                     f"{made.name}: fitted on rows up to the first origin, and anew {_times(made.refitted)} after it."
                 )
     stacked = {name: np.stack(forecasts, axis=-1) for name, forecasts in found.items()}
-    return stacked | {"linear": forecaster.linear_.predict(pasts)}, notes
+    return stacked | {"linear": windows.in_units(forecaster.linear_.predict(windows.pasts))}, notes
 
 
 def _times(count: int) -> str:

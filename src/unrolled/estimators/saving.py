@@ -136,7 +136,9 @@ def save_forecaster(forecaster: Forecaster, folder: Path) -> None:
     save_file(
         {name: np.ascontiguousarray(array) for name, array in tensors.items()}, folder / "model.safetensors"
     )
-    (folder / "config.json").write_text(json.dumps(config, indent=1, allow_nan=False) + "\n", "utf-8")
+    (folder / "config.json").write_text(
+        json.dumps(config, indent=1, allow_nan=False, default=lambda number: number.item()) + "\n", "utf-8"
+    )
     write_lines(folder / "history.jsonl", forecaster.run_.history)
     write_lines(folder / "timing.jsonl", forecaster.run_.timing)
 
