@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from unrolled.estimators import intervals as module
-from unrolled.estimators.baselines import Linear
 from unrolled.estimators.intervals import Conformal, conformal_widths
+from unrolled.estimators.lines import Lines
 from unrolled.estimators.scores import score
 
 RANDOM = np.random.default_rng(0)
@@ -174,12 +174,8 @@ def test_intervals_of_chicagos_trains_hold_over_twenty_quarters(point, end):
     mean = past[:, 56:70] if point == "seasonal naive" else None  # 364 days before
     if mean is None:
         unit = rides[: int(0.85 * end)].std()
-        mean = (
-            Linear.fit(past[trained] / unit, actual[trained] / unit, penalty=[1, 10, 100], gap=14).predict(
-                past / unit
-            )
-            * unit
-        )
+        line = Lines.fit(past[trained][..., None] / unit, actual[trained][..., None] / unit, [420])
+        mean = line.predict(past[..., None] / unit)[..., 0] * unit
     errors, counted = actual - mean, np.ones(actual.shape, bool)
     held, test = (origins >= 0.85 * end) & (origins + 14 < end), origins >= end
     fitted = Conformal.fit(errors[held], counted[held], [80], origins=origins[held])
