@@ -338,3 +338,25 @@ def test_a_new_series_in_a_backtest_is_scaled_by_its_first_window(fitted):
     before, after = (fitted.backtest(rows, **one_origin).frame for rows in (new, spiked))
     assert before["mean"].tolist() == after["mean"].tolist()
     assert before["hi-80"].tolist() == after["hi-80"].tolist()
+
+
+def test_strides_and_distances_of_many_series(fitted, two):
+    rows = several()
+    frame = fitted.backtest(rows, first_origin="2021-03-01", stride=7).frame
+    for _, part in frame.groupby("series"):
+        gaps = np.diff(part["origin"].unique()) / np.timedelta64(1, "D")
+        assert set(gaps) <= {7.0}
+    points = one("a1", 150)
+    backtest = two.backtest(points, first_origin="2021-05-01")
+    wide = backtest.frame.pivot(index=["origin", "step"], columns="target", values=["actual", "mean"])
+    away = wide["actual"] - wide["mean"]
+    assert backtest.scores["model"]["distance"] == pytest.approx(np.sqrt((away**2).sum(axis=1)).mean())
+    known = points.set_index("ds")[["y", "half"]]
+    velocity = known - known.shift(1)
+    straight = [
+        np.linalg.norm(
+            known.loc[origin + pd.Timedelta(days=step)] - known.loc[origin] - step * velocity.loc[origin]
+        )
+        for origin, step in wide.index
+    ]
+    assert backtest.scores["baselines"]["constant_velocity"]["distance"] == pytest.approx(np.mean(straight))

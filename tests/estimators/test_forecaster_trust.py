@@ -7,6 +7,7 @@ import torch
 
 import unrolled as ur
 from unrolled.estimators import ensemble
+from unrolled.estimators import forecaster as room
 
 QUICK = ur.Training("mae", "adamw", 3e-3, "one-cycle", epochs=8, batch_size=32, restore_best=False)
 ROWS, HORIZON = 400, 5
@@ -52,3 +53,26 @@ def test_a_share_of_what_is_added_is_kept(monkeypatch, share):
     np.testing.assert_allclose(scaled[1], ridge + share * (scaled[0] - ridge), atol=1e-5)
     assert np.abs(scaled[0] - ridge).max() > 1e-3
     assert torch.equal(whole.networks_[0].project.weight, some.networks_[0].project.weight)
+
+
+def test_the_first_line_sees_no_held_back_row(monkeypatch):
+    seen = []
+    original = room.fit_lines
+
+    def fit_lines(windows, *others):
+        seen.append(int(windows.origins.max()) + windows.horizon)
+        return original(windows, *others)
+
+    monkeypatch.setattr(room, "fit_lines", fit_lines)
+    ur.Forecaster(HORIZON, model="linear").fit(frame(np.random.default_rng(2).normal(size=ROWS).cumsum()))
+    assert seen == [ROWS - 60 - 1, ROWS - 1]  # the last row that each is told of
+
+
+def test_a_recursive_forecast_reads_what_is_known_of_each_step():
+    driver = np.random.default_rng(4).integers(0, 2, ROWS)
+    rows = frame(10.0 * driver).assign(driver=driver)
+    training = ur.Training("mae", "adamw", 5e-3, "one-cycle", epochs=30, batch_size=32, restore_best=False)
+    forecaster = ur.Forecaster(4, members=1, model="gru", strategy="recursive", training=training)
+    forecaster.fit(rows[:340], target="y", known=["driver"])
+    steps = forecaster.backtest(rows, first_origin=rows["ds"][339]).scores["model"]["mae_by_step"]
+    assert max(steps) < 2.5  # guessing gives 5
