@@ -72,7 +72,7 @@ def intervals(year: int) -> None:
         )
         bounds = []
         for windows in (old, new):
-            made = windows.in_units(seasonal_naive(windows.past(), 14, season)[..., None])[..., 0]
+            made = windows.in_units(seasonal_naive(windows.pasts[..., 0], 14, season)[..., None])[..., 0]
             actual, counted = windows.in_units(windows.targets)[..., 0], windows.counted[..., 0]
             if windows is old:
                 conformal = Conformal.fit(actual - made, counted, [80])
