@@ -170,7 +170,20 @@ def test_json_is_all_there_is_on_standard_output(place, unrolled):
 
 
 def test_the_same_command_gives_the_same_bits(place, run):
-    words = ("--target", "sold", "--time", "day", "--horizon", 7, "--members", 1, "--model", "gru", "--out", "twin")
+    words = (
+        "--target",
+        "sold",
+        "--time",
+        "day",
+        "--horizon",
+        7,
+        "--members",
+        1,
+        "--model",
+        "gru",
+        "--out",
+        "twin",
+    )
     process("forecast", "early.csv", *words, cwd=place, OMP_NUM_THREADS="1")
     for name in ("model.safetensors", "history.jsonl", "forecast.csv", "config.json"):
         assert (place / "twin" / name).read_bytes() == (place / "run" / name).read_bytes(), name
