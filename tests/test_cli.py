@@ -428,12 +428,12 @@ def test_backtest(place, unrolled):
     assert "seasonal naive" in done.stderr and "Written: errors.csv" in done.stderr
     assert "expected a new file" in unrolled(*words, cwd=place, code=2).stderr
     for option, value, message in (
-        ("--refit", "weekly", "never, always or a number of origins"),
+        ("--refit", "weekly", "'never', 'always' or a number of origins, got 'weekly'"),
         ("--budget", "soon", "a time above 0, as 30s or 2m, got 'soon'"),
         ("--first-origin", "1999-01-01", "rows up to it, the first is 2021-01-01"),
         ("--first-origin", "2021-06-08", "3 rows after it, got 2021-06-08, too near the end"),
         ("--first-origin", "soon", "an origin that is a time, got 'soon'"),
-        ("--stride", 0, "--stride: expected at least 1 row, got 0"),
+        ("--stride", 0, "a stride of at least 1, got 0"),
         ("--last-origin", "2021-04-01", "on, the first origin, got 2021-04-01"),
         ("--levels", 100, "levels between 1 and 100 percent"),
     ):

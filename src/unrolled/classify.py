@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from unrolled.errors import DataError, RunFolderError
-from unrolled.terminal import console, new_folder, print_json, say, say_wrapped
+from unrolled.errors import DataError
+from unrolled.terminal import console, new_folder, print_json, say, say_wrapped, write_csv
 
 if TYPE_CHECKING:
     from unrolled.report.run_classes import ClassRun
@@ -107,18 +107,7 @@ def predict_classes(classifier: Any, data: Path | None, out: Path | None, as_jso
     read = read_labelled(data, label=None, **columns)
     frame = class_frame(read.names, classifier.predict_proba(read.inputs), classifier.classes_.tolist())
     _show_classes(frame)
-    if out is not None:
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            partial = out.with_name(out.name + ".partial")
-            frame.to_csv(partial, index=False)
-            partial.replace(out)
-        except OSError as error:
-            reason = (error.strerror or type(error).__name__).lower()
-            raise RunFolderError(
-                str(out), "a file that can be written", reason, "Choose another --out."
-            ) from error
-        say(f"Written: {out}")
+    write_csv(frame, out)
     if as_json:
         print_json({"classes": json.loads(frame.to_json(orient="records"))})
 

@@ -6,20 +6,28 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
 
 from unrolled.classify import classify, predict_classes
 from unrolled.errors import UnrolledError
-from unrolled.terminal import Notes as _Notes
-from unrolled.terminal import console as _console
-from unrolled.terminal import new_folder as _new_folder
-from unrolled.terminal import number as _number
-from unrolled.terminal import print_json as _print_json
-from unrolled.terminal import say as _say
-from unrolled.terminal import say_wrapped as _say_wrapped
+from unrolled.terminal import (
+    Notes,
+    check_new,
+    console,
+    new_folder,
+    number,
+    print_json,
+    say,
+    say_wrapped,
+    write_csv,
+)
+
+if TYPE_CHECKING:
+    from unrolled.data.table import Table
+    from unrolled.estimators.forecaster import Forecaster
 
 __all__ = ["app", "main"]
 
@@ -101,18 +109,8 @@ def forecast(
 ) -> None:
     """Forecast columns of DATA past its end, and score the model on the last rows."""
     from unrolled.data.ahead import future_frame, known_ahead
-    from unrolled.data.table import read_table
-    from unrolled.estimators.forecaster import Forecaster
 
-    forecaster = Forecaster(
-        horizon, model=model, strategy=strategy, input_steps=input_steps, season=season, members=members,
-        levels=tuple(levels), intervals=intervals, transform=transform, holidays=holidays,
-        budget=_seconds(budget), seed=seed, device=device,
-    )  # fmt: skip
-    forecaster.check_options()
-    table = read_table(
-        data, target=target or None, time=time, series=series, known=known, observed=observed, static=static, gaps=gaps
-    )  # fmt: skip
+    forecaster, table = _set_up(locals())
     _template(future, lambda: future_frame(table, horizon))
     ahead = known_ahead(table, horizon, future)
     name = f"{data.name.split('.')[0]}-{'-'.join(table.targets)}"
@@ -156,64 +154,25 @@ def backtest(
     as_json: Json = False,
 ) -> None:
     """Forecast from many origins in the past of DATA, beside the baselines; trained on the rows up to the first."""
-    import numpy as np
-
-    from unrolled.data.table import read_table, show_time
-    from unrolled.errors import DataError, OptionError
-    from unrolled.estimators.forecaster import Forecaster
-    from unrolled.estimators.plan import check_time, held_out, row_after, stops
+    from unrolled.estimators.rolling import check_rolling
     from unrolled.estimators.scores import verdict
+    from unrolled.report.run import run_backtest
 
-    _check_new(out, overwrite)
+    check_new(out, overwrite)
     again = int(refit) if refit.isdigit() else refit
-    if again not in ("never", "always") and not (isinstance(again, int) and again):
-        raise OptionError("--refit", "never, always or a number of origins", repr(refit))
-    forecaster = Forecaster(
-        horizon, model=model, strategy=strategy, input_steps=input_steps, season=season, members=members,
-        levels=tuple(levels), intervals=intervals, transform=transform, holidays=holidays,
-        budget=_seconds(budget), seed=seed, device=device,
+    check_rolling(stride, again)
+    forecaster, table = _set_up(locals())
+    found = run_backtest(
+        table, forecaster, first_origin=first_origin, last_origin=last_origin, stride=stride, refit=again,
+        statistical=statistical, say=say_wrapped,
     )  # fmt: skip
-    forecaster.check_options()
-    if stride < 1:
-        raise OptionError("--stride", "at least 1 row", str(stride))
-    table = read_table(
-        data, target=target or None, time=time, series=series, known=known, observed=observed, static=static, gaps=gaps
-    )  # fmt: skip
-    first = stops(table, held_out(table, 0.15, horizon))
-    if first_origin is not None:
-        first = row_after(table, check_time(table, first_origin), "right")
-    kept = table.until(first)
-    kept = kept.of(np.flatnonzero(np.diff(kept.starts)))
-    if not len(kept):
-        raise DataError(
-            "--first-origin",
-            f"rows up to it, the first is {show_time(table.times.min())}",
-            str(first_origin),
-            "Name a later one.",
-        )
-    if last_origin is not None and check_time(table, last_origin) < kept.times.max():
-        raise OptionError(
-            "--last-origin", f"a time from {show_time(kept.times.max())} on, the first origin", last_origin
-        )
-    if not (table.starts[1:] - row_after(table, kept.times.max(), "right") >= horizon).any():
-        raise DataError(
-            "--first-origin",
-            f"{horizon} rows after it",
-            f"{show_time(kept.times.max())}, too near the end",
-            "Name an earlier one.",
-        )
-    _say(f"Training on {len(kept):,} rows up to {show_time(kept.times.max())}.")
-    forecaster.fit(kept)
-    found = forecaster.backtest(
-        table, kept.times.max(), last_origin, stride=stride, refit=again, statistical=statistical
-    )
     frame = found.frame if table.kind == "pandas" else found.frame.to_pandas()
     _show_scores(found.scores)
     _show_coverage(found.scores)
-    _say_wrapped(f"{verdict(found.scores)[1]}\n")
-    _write_csv(frame, out)
+    say_wrapped(f"{verdict(found.scores)[1]}\n")
+    write_csv(frame, out)
     if as_json:
-        _print_json({"verdict": verdict(found.scores)[1], **found.scores})
+        print_json({"verdict": verdict(found.scores)[1], **found.scores})
 
 
 @app.command()
@@ -250,7 +209,7 @@ def predict(
     from unrolled.estimators.saving import load
     from unrolled.estimators.sequences import SequenceEstimator
 
-    _check_new(out, overwrite)
+    check_new(out, overwrite)
     forecaster = load(run, device)
     if isinstance(forecaster, SequenceEstimator):
         predict_classes(forecaster, data, out, as_json)
@@ -258,12 +217,12 @@ def predict(
     newer = data if data is None else forecaster.read(data, gaps=gaps)
     _template(future, lambda: forecaster.make_future_frame(newer))
     frame = forecaster.predict(newer, future)
-    if forecaster.kind_ != "pandas":
+    if forecaster.tail_.kind != "pandas":
         frame = frame.to_pandas()
     _show_forecast(frame, forecaster.levels)
-    _write_csv(frame, out)
+    write_csv(frame, out)
     if as_json:
-        _print_json({"forecast": _records(frame)})
+        print_json({"forecast": _records(frame)})
 
 
 app.command()(classify)
@@ -297,10 +256,10 @@ def info(as_json: Json = False) -> None:
         "torch threads": torch.get_num_threads(),
     }
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     for name, value in found.items():
-        _say(f"{name:20}{value}")
+        say(f"{name:20}{value}")
 
 
 def main() -> None:
@@ -311,52 +270,25 @@ def main() -> None:
 def _run(arguments: list[str]) -> int:
     command = typer.main.get_command(app)
     logger = logging.getLogger("unrolled")
-    logger.handlers, logger.propagate = [_Notes(logging.WARNING)], False
+    logger.handlers, logger.propagate = [Notes(logging.WARNING)], False
     try:
         code = command.main(_spread(arguments) or ["--help"], prog_name="unrolled", standalone_mode=False)
         if isinstance(code, int) and code:  # an interrupt before a command could hear it
-            _say("interrupted")
+            say("interrupted")
             return code
     except UnrolledError as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        _say("interrupted")
+        say("interrupted")
         return 130
     except Exception as error:
         words = getattr(error, "format_message", None)  # a usage error of click, or of the click inside typer
         if words is None:
             raise
-        _say(f"error: {words()} See unrolled --help.")
+        say(f"error: {words()} See unrolled --help.")
         return 2
     return 0
-
-
-def _check_new(out: Path | None, overwrite: bool) -> None:
-    from unrolled.errors import RunFolderError
-
-    if out is not None and out.exists() and not overwrite:
-        raise RunFolderError(
-            str(out), "a new file", "one that exists", "Choose another --out, or pass --overwrite."
-        )
-
-
-def _write_csv(frame: Any, out: Path | None) -> None:
-    from unrolled.errors import RunFolderError
-
-    if out is None:
-        return
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = out.with_name(out.name + ".partial")
-        frame.to_csv(partial, index=False)
-        partial.replace(out)
-    except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        raise RunFolderError(
-            str(out), "a file that can be written", reason, "Choose another --out."
-        ) from error
-    _say(f"Written: {out}")
 
 
 def _seconds(budget: str | None) -> float | None:
@@ -393,6 +325,26 @@ def _spread(arguments: list[str]) -> list[str]:
     return spread
 
 
+OF_FORECASTERS = (
+    "model", "strategy", "members", "intervals", "transform", "holidays", "season", "input_steps", "seed", "device"
+)  # fmt: skip
+OF_TABLES = ("time", "series", "known", "observed", "static", "gaps")
+
+
+def _set_up(given: Mapping[str, Any]) -> "tuple[Forecaster, Table]":
+    """Make a forecaster and read its table, by the options that a command was given under their own names."""
+    from unrolled.data.table import read_table
+    from unrolled.estimators.forecaster import Forecaster
+    from unrolled.estimators.options import check_options
+
+    options = {name: given[name] for name in OF_FORECASTERS}
+    budget, levels = _seconds(given["budget"]), tuple(given["levels"])
+    forecaster = Forecaster(given["horizon"], levels=levels, budget=budget, **options)
+    check_options(forecaster)
+    roles = {name: given[name] for name in OF_TABLES}
+    return forecaster, read_table(given["data"], target=given["target"] or None, **roles)
+
+
 def _forecast_table(
     table: Any,
     forecaster: Any,
@@ -410,12 +362,12 @@ def _forecast_table(
     from unrolled.report.run import run_forecast
     from unrolled.training.checkpoint import whole_folder
 
-    out = out or _new_folder(name)
+    out = out or new_folder(name)
     target = " and ".join(map(repr, table.targets))
     with whole_folder(out, overwrite=overwrite, resume=resume) as partial:
         span = f"{show_time(table.times.min())} to {show_time(table.times.max())}"
         of = f"{len(table.names):,} series of {target}" if len(table.names) > 1 else target
-        _say(f"Read {len(table):,} rows of {of}: {table.frequency.label}, {span}.")
+        say(f"Read {len(table):,} rows of {of}: {table.frequency.label}, {span}.")
         run = run_forecast(
             table,
             forecaster,
@@ -423,7 +375,7 @@ def _forecast_table(
             test_size=test_size,
             title=f"Forecast of {' and '.join(table.targets)}",
             command=shlex.join(["unrolled", *sys.argv[1:]]),
-            say=_say_wrapped,
+            say=say_wrapped,
             resume=resume,
             future=ahead,
             statistical=statistical,
@@ -431,10 +383,10 @@ def _forecast_table(
     _show_scores(run.metrics)
     _show_coverage(run.metrics)
     _show_forecast(run.forecast, forecaster.levels)
-    _say_wrapped(f"{run.verdict}\n")
-    _say(f"Report: {out / 'report.html'}")
+    say_wrapped(f"{run.verdict}\n")
+    say(f"Report: {out / 'report.html'}")
     if as_json:
-        _print_json(
+        print_json(
             {"out": str(out), "verdict": run.verdict, "forecast": _records(run.forecast), **run.metrics}
         )
 
@@ -479,14 +431,14 @@ def _show_scores(scores: Mapping[str, Any]) -> None:
     best = min(values["mae"] for values in rows.values())
     for name, values in rows.items():
         steps = values["mae_by_step"]
-        cells = [_number(value) for value in (values["mae"], values["rmse"], steps[0], steps[-1])]
+        cells = [number(value) for value in (values["mae"], values["rmse"], steps[0], steps[-1])]
         grid.add_row(name, *cells, style="bold" if values["mae"] == best else None)
-    _console().print("\n", grid, sep="")
+    console().print("\n", grid, sep="")
 
 
 def _show_coverage(scores: Mapping[str, Any]) -> None:
     held = scores["model"]["coverage"].items()
-    _say(
+    say(
         "Held-out values inside: "
         + ", ".join(f"{share:.0%} of the {level} % interval" for level, share in held)
     )
@@ -512,14 +464,12 @@ def _show_forecast(frame: Any, levels: Any) -> None:
             time = row["time"]
             if hasattr(time, "tz_localize"):
                 time = time.tz_localize(None).to_datetime64()
-            ranges = [
-                f"{_number(row[f'lo-{level:g}'])} … {_number(row[f'hi-{level:g}'])}" for level in levels
-            ]
-            grid.add_row(str(row["step"]), show_time(time), _number(row["mean"]), *ranges)
-        _console().print("\n", grid, sep="")
+            ranges = [f"{number(row[f'lo-{level:g}'])} … {number(row[f'hi-{level:g}'])}" for level in levels]
+            grid.add_row(str(row["step"]), show_time(time), number(row["mean"]), *ranges)
+        console().print("\n", grid, sep="")
     if len(channels) > SHOWN:
-        _say(f"… and {len(channels) - SHOWN:,} more.")
-    _say("")
+        say(f"… and {len(channels) - SHOWN:,} more.")
+    say("")
 
 
 def _records(frame: Any) -> Any:

@@ -6,7 +6,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Notes", "console", "new_folder", "number", "print_json", "say", "say_wrapped"]
+from unrolled.errors import RunFolderError
+
+__all__ = [
+    "Notes",
+    "check_new",
+    "console",
+    "new_folder",
+    "number",
+    "print_json",
+    "say",
+    "say_wrapped",
+    "write_csv",
+]
 
 
 def new_folder(name: str) -> Path:
@@ -16,6 +28,35 @@ def new_folder(name: str) -> Path:
     while (out := Path("runs") / (plain if number == 1 else f"{plain}-{number}")).exists():
         number += 1
     return out
+
+
+def check_new(out: Path | None, overwrite: bool) -> None:
+    """Raise a `RunFolderError` where a file that is to be written is there already."""
+    if out is not None and out.exists() and not overwrite:
+        raise RunFolderError(
+            str(out), "a new file", "one that exists", "Choose another --out, or pass --overwrite."
+        )
+
+
+def write_csv(frame: Any, out: Path | None) -> None:
+    """Write a pandas frame, whole or not at all, and say so; nothing where `out` is None.
+
+    Raises:
+        RunFolderError: it cannot be written.
+    """
+    if out is None:
+        return
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = out.with_name(out.name + ".partial")
+        frame.to_csv(partial, index=False)
+        partial.replace(out)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise RunFolderError(
+            str(out), "a file that can be written", reason, "Choose another --out."
+        ) from error
+    say(f"Written: {out}")
 
 
 def number(value: float | None) -> str:

@@ -112,7 +112,12 @@ def test_intervals_are_measured_on_the_rows_held_back(fitted, table, monkeypatch
     errors = (rows["actual"] - rows["mean"]).to_numpy().reshape(-1, HORIZON)
     origins = np.searchsorted(table.times, rows["origin"].to_numpy()[::HORIZON].astype("datetime64[us]"))
     scale = fitted.features_.scaler.scale[0, 0]
-    expected = Conformal.fit(np.nan_to_num(errors) / scale, ~np.isnan(errors), (80, 95), origins=origins)
+    expected = Conformal.fit(
+        np.nan_to_num(errors) / scale,
+        ~np.isnan(errors),
+        (80, 95),
+        clock=(origins, origins[:, None] + np.arange(1, HORIZON + 1)),
+    )
     for name in ("centre", "lower", "upper", "factors"):
         np.testing.assert_allclose(
             getattr(fitted.intervals_[0], name), getattr(expected, name), rtol=1e-5, atol=1e-6

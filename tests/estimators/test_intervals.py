@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unrolled.estimators import intervals as module
-from unrolled.estimators.intervals import Conformal, conformal_widths
+from unrolled.estimators.intervals import Conformal, Widened, conformal_widths
 from unrolled.estimators.lines import Lines
 from unrolled.estimators.scores import score
 
@@ -27,6 +27,11 @@ def test_intervals_use_what_counts():
     errors = np.array([[1.0, 5.0], [9.0, 5.0]])
     counted = np.array([[True, False], [False, False]])
     assert conformal_widths(errors, counted, [80, 95]).tolist() == [[1.0, 1.0], [1.0, 1.0]]
+
+
+def clock(origins, horizon):
+    """When windows end, and when their errors are known, in rows."""
+    return origins, origins[:, None] + np.arange(1, horizon + 1)
 
 
 def skewed(seed, windows, horizon=3, growth=1.0):
@@ -77,7 +82,7 @@ def test_rolling_intervals_follow_errors_that_grow(stride):
     fitted = Conformal.fit(calibration, np.ones((500, 3), bool), [80])
     zeros, rows = np.zeros_like(rest), 500 + stride * np.arange(len(rest))
     fixed = inside(fitted.bounds(zeros), rest)[80]
-    bounds = fitted.rolling(zeros, rest, np.ones_like(rest, bool), origins=rows)
+    bounds = fitted.rolling(zeros, rest, np.ones_like(rest, bool), clock=clock(rows, 3))
     assert fixed < 0.65
     assert inside(bounds, rest)[80] < 0.82
     assert inside(bounds, rest)[80] > (
@@ -89,20 +94,20 @@ def test_rolling_sees_nothing_that_is_not_known_at_the_origin():
     errors, counted = skewed(2, 60, horizon=4), np.ones((60, 4), bool)
     fitted = Conformal.fit(errors[:20], counted[:20], [80, 95])
     zeros, origins = np.zeros((40, 4)), 100 + 2 * np.arange(40)
-    before = fitted.rolling(zeros, errors[20:], counted[20:], origins=origins)
+    before = fitted.rolling(zeros, errors[20:], counted[20:], clock=clock(origins, 4))
     for row in range(100, 182, 3):
         spoiled = errors[20:].copy()
         spoiled[origins[:, None] + np.arange(1, 5) > row] = 1e6
-        after = fitted.rolling(zeros, spoiled, counted[20:], origins=origins)
+        after = fitted.rolling(zeros, spoiled, counted[20:], clock=clock(origins, 4))
         for level in (80, 95):
             for side in (0, 1):
                 known = origins <= row
                 assert (before[level][side][known] == after[level][side][known]).all()
     spoiled = errors[20:].copy()
     spoiled[10, 1] = 1e6  # known two rows after its origin: one window later
-    changed = (fitted.rolling(zeros, spoiled, counted[20:], origins=origins)[80][1] != before[80][1]).any(
-        axis=1
-    )
+    changed = (
+        fitted.rolling(zeros, spoiled, counted[20:], clock=clock(origins, 4))[80][1] != before[80][1]
+    ).any(axis=1)
     assert np.flatnonzero(changed)[0] == 11
 
 
@@ -133,7 +138,7 @@ def test_windows_of_several_series_at_one_time_count_once():
     errors, counted = skewed(5, 200), np.ones((200, 3), bool)
     one = Conformal.fit(errors, counted, [80])
     twice = Conformal.fit(
-        np.repeat(errors, 2, 0), np.repeat(counted, 2, 0), [80], origins=np.repeat(np.arange(200), 2)
+        np.repeat(errors, 2, 0), np.repeat(counted, 2, 0), [80], clock=clock(np.repeat(np.arange(200), 2), 3)
     )
     assert np.abs(twice.factors - one.factors).max() < 0.05
 
@@ -178,11 +183,41 @@ def test_intervals_of_chicagos_trains_hold_over_twenty_quarters(point, end):
         mean = line.predict(past[..., None] / unit)[..., 0] * unit
     errors, counted = actual - mean, np.ones(actual.shape, bool)
     held, test = (origins >= 0.85 * end) & (origins + 14 < end), origins >= end
-    fitted = Conformal.fit(errors[held], counted[held], [80], origins=origins[held])
-    bounds = fitted.rolling(mean[test], errors[test], counted[test], origins=origins[test])
+    fitted = Conformal.fit(errors[held], counted[held], [80], clock=clock(origins[held], 14))
+    bounds = fitted.rolling(mean[test], errors[test], counted[test], clock=clock(origins[test], 14))
     lo, hi = bounds[80]
     quarters = [part.mean() for part in np.array_split(((actual[test] >= lo) & (actual[test] <= hi)), 20)]
     assert 0.785 < np.mean(quarters) < 0.82
     found = score(actual[test], mean[test], counted[test], intervals=bounds)
     fixed = score(actual[test], mean[test], counted[test], intervals=fitted.bounds(mean[test]))
     assert found["interval_score"]["80"] < 1.02 * fixed["interval_score"]["80"]
+
+
+def test_quantiles_of_a_network_are_moved_until_they_hold():
+    random = np.random.default_rng(7)
+    actual, counted = random.normal(size=(2000, 2)), np.ones((2000, 2), bool)
+    mean, half = np.zeros((2000, 2)), np.array([[0.2, 5.0]])  # far too narrow, and far too wide
+    raw = {80: (mean - half, mean + half), 95: (mean - half, mean + half)}
+    counted[:1000, 0] = random.random(1000) < 0.5
+    fitted = Widened.fit(
+        {level: (lo[:1000], hi[:1000]) for level, (lo, hi) in raw.items()}, actual[:1000], counted[:1000]
+    )
+    bounds = fitted.bounds(mean[1000:], {level: (lo[1000:], hi[1000:]) for level, (lo, hi) in raw.items()})
+    for level, (lo, hi) in bounds.items():
+        held = ((actual[1000:] >= lo) & (actual[1000:] <= hi)).mean(axis=0)
+        np.testing.assert_allclose(held, level / 100, atol=0.035)
+    assert (bounds[95][0] <= bounds[80][0]).all() and (bounds[80][1] <= bounds[95][1]).all()
+
+
+def test_intervals_of_series_out_of_phase_know_no_later_error():
+    """Two weekly series, on Mondays and on Thursdays: an error counts from the day on which it is known."""
+    days = np.sort(np.concatenate([7 * np.arange(30), 7 * np.arange(30) + 3]))
+    due = days[:, None] + 7 * np.arange(1, 4)
+    errors, counted = skewed(3, 60), np.ones((60, 3), bool)
+    fitted = Conformal.fit(errors[:20], counted[:20], [80])
+    before = fitted.rolling(np.zeros((60, 3)), errors, counted, clock=(days, due))[80]
+    for day in (50, 101, 150):
+        after = fitted.rolling(
+            np.zeros((60, 3)), np.where(due > day, 1e6, errors), counted, clock=(days, due)
+        )[80]
+        assert (after[1][days <= day] == before[1][days <= day]).all()

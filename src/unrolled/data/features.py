@@ -64,7 +64,7 @@ class Features:
             OptionError: the country is unknown, or the package holidays is not installed.
             DataError: a target that is to be transformed has values of 0 or below.
         """
-        table = table.of(np.flatnonzero(np.diff(table.starts)))
+        table = table.nonempty()
         power = None if transform is None else Power.fit(table, transform)
         own = len(table.targets) + len(table.past)
         changed = table.values if power is None else power.transform(table.values)

@@ -109,6 +109,10 @@ class Table:
             ahead=None if self.ahead is None else self.ahead.of(picked),
         )
 
+    def nonempty(self) -> "Table":
+        """Return the table of the series that have rows: `until` may leave some without any."""
+        return self.of(np.flatnonzero(np.diff(self.starts)))
+
     def until(self, last_rows: ArrayLike) -> "Table":
         """Return the rows of each series up to a row of this table, that one excluded.
 

@@ -231,6 +231,12 @@ class Windows:
         """The times that are forecast, (windows, horizon)."""
         return self.times[self._ahead(self.origins)]
 
+    @property
+    def clock(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The ranks of the times at which windows end, (windows,), and their targets are known, (windows, horizon)."""
+        times = np.unique(self.times)
+        return np.searchsorted(times, self.times[self.origins]), np.searchsorted(times, self.ahead_times)
+
     def inputs(self, index: NDArray[np.int64]) -> Batch:
         """Return what is known at the origins of the windows of the given numbers, as tensors."""
         import torch

@@ -1,7 +1,7 @@
 """Networks that forecast together: how they are made, trained, chosen and averaged; all in scaled units."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -109,9 +109,9 @@ class Ensemble:
     Attributes:
         architecture: of all of them.
         lines: the ridge of each target.
-        shares: of each model, how much of what it adds to the ridge was borne out; None where that was not asked.
         networks: of each model, its members.
         run: of their training.
+        shares: of each model, how much of what it adds to the ridge was borne out; empty where that was not asked.
     """
 
     architecture: Architecture
@@ -151,17 +151,17 @@ class Ensemble:
     def _one(self, network: nn.Module, batch: Batch) -> Tensor:
         if self.architecture.strategy != "recursive":
             return _called(network, batch)
-        targets, steps, past = self.architecture.targets, [], batch.past
+        steps, past, mask = [], batch.past, batch.mask
         for step in range(self.architecture.horizon):
             future = None if batch.future is None else batch.future[:, step : step + 1]
-            steps.append(_called(network, replace(batch, past=past, future=future)))
+            steps.append(_called(network, replace(batch, past=past, future=future, mask=mask)))
             new = steps[-1][..., 0] if self.architecture.quantiles else steps[-1]
             if step + 1 == self.architecture.horizon:
                 break
             if batch.future is not None:
                 new = torch.cat([new, batch.future[:, step + 1 : step + 2]], dim=-1)
-            assert new.shape[-1] == past.shape[-1], targets
             past = torch.cat([past[:, 1:], new], dim=1)
+            mask = None if mask is None else torch.cat([mask[:, 1:], torch.ones_like(mask[:, :1])], dim=1)
         return torch.cat(steps, dim=1)
 
     def trusted(self, windows: Windows, device: torch.device) -> "Ensemble":
@@ -308,18 +308,44 @@ def _spread(count: int, most: int) -> NDArray[np.int64]:
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most).astype(np.int64)
 
 
-def steps_within(seconds: float, makers: Sequence[Callable[[int], Any]]) -> int:
-    """Return the steps that trainings may have together in some seconds, by `PROBE` steps of each; no more than usual.
+def steps_within(
+    seconds: float,
+    architecture: Architecture,
+    models: Sequence[str],
+    members: Sequence[int],
+    windows: Windows,
+    lines: Lines,
+    *,
+    folder: Path | None = None,
+    resume: bool = False,
+    **options: Any,
+) -> int:
+    """Return the steps for which some seconds suffice, by `PROBE` steps of each training; `STEPS` at most.
 
     Args:
-        seconds: for all of them.
-        makers: functions that train for a number of steps.
+        seconds: for a first training of all models, and a second one of one of them.
+        architecture, models, windows, lines: as for `train`.
+        members: of the first training, and of the second.
+        folder: where the steps are written; a run that goes on (`resume`) must have as many.
+        resume: read them from there.
+        options: of `train`.
     """
+    said = folder and folder / "stage-1" / "steps"
+    if said and resume and said.is_file():
+        return int(said.read_text("utf-8"))
+    trained = [model for model in models if model != "linear"]
+    if not trained:
+        return STEPS
     cost, start = 0.0, time.perf_counter()
-    for make in makers:
-        make(1)
+    quiet = options | {"progress": False}
+    for model, count in [*((model, members[0]) for model in trained), (trained[0], members[1])]:
+        train(architecture, [model], count, windows, lines, **(quiet | {"steps": 1}))
         begin = time.perf_counter()
-        make(PROBE)
+        train(architecture, [model], count, windows, lines, **(quiet | {"steps": PROBE}))
         cost += (time.perf_counter() - begin) / PROBE
     left = seconds - (time.perf_counter() - start)
-    return int(np.clip(left / max(cost, 1e-6), 10, STEPS))
+    steps = int(np.clip(left / max(cost, 1e-6), 10, STEPS))
+    if said:
+        said.parent.mkdir(parents=True, exist_ok=True)
+        said.write_text(str(steps), "utf-8")
+    return steps

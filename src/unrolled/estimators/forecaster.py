@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import time as time_
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,14 +15,15 @@ from sklearn.base import BaseEstimator
 from unrolled.data.ahead import future_frame, known_ahead
 from unrolled.data.calendar_rows import count, some_names
 from unrolled.data.features import Features
-from unrolled.data.scaling import TRANSFORMS
+from unrolled.data.frequency import Frequency
 from unrolled.data.table import Table, read_table
 from unrolled.data.windows import Windows
 from unrolled.errors import DataError, OptionError
-from unrolled.estimators.ensemble import MODELS, STEPS, Architecture, fit_lines, steps_within, train
+from unrolled.estimators.ensemble import STEPS, Architecture, fit_lines, steps_within, train
 from unrolled.estimators.frames import forecast_frame
-from unrolled.estimators.intervals import Bounds, Conformal, bounds_of_quantiles, quantiles_of
+from unrolled.estimators.intervals import Bounds, Conformal, Widened, bounds_of_quantiles, quantiles_of
 from unrolled.estimators.lines import Lines, candidate_lengths
+from unrolled.estimators.options import check_options
 from unrolled.estimators.plan import SHORTEST, held_back, input_steps, rows_needed, season_of, stops
 from unrolled.estimators.scores import Backtest
 from unrolled.training.loop import repeatable
@@ -34,13 +35,6 @@ logger = logging.getLogger("unrolled")
 
 FIRST_MEMBERS = 2  # of each model, trained without the rows that measure the intervals
 CANDIDATES = ("linear", "gru")  # what "auto" chooses among, or averages; of equals the first
-CHOICES: dict[str, Sequence[str | None]] = {
-    "model": ("auto", *MODELS),
-    "strategy": ("vector", "sequence", "recursive"),
-    "base": ("ridge", "last", "season"),
-    "transform": (None, *TRANSFORMS),
-    "intervals": ("conformal", "quantile"),
-}
 
 
 class Forecaster(BaseEstimator):
@@ -80,7 +74,7 @@ class Forecaster(BaseEstimator):
             normalisation).
         transform: of the targets, before they are scaled: None, "log" or "box-cox".
         intervals: "conformal", from the errors on rows held back, or "quantile", from outputs of the network that
-            are trained by the pinball loss.
+            are trained by the pinball loss and moved by what such rows ask.
         budget: seconds that `fit` may take, about; None for as long as it needs. With a budget, runs differ.
 
     Attributes after `fit`:
@@ -101,6 +95,7 @@ class Forecaster(BaseEstimator):
     """
 
     architecture_: Architecture
+    intervals_: list[Conformal | Widened]
 
     def __init__(
         self,
@@ -184,7 +179,7 @@ class Forecaster(BaseEstimator):
             RunFolderError: a checkpoint cannot be written, or is one of other data or options.
         """
         start = time_.perf_counter()
-        self.check_options()
+        check_options(self)
         table = (
             frame
             if isinstance(frame, Table)
@@ -202,16 +197,12 @@ class Forecaster(BaseEstimator):
         longest = int(np.diff(table.starts).max())
         learn = stops(table, held_back(longest, self.horizon))
         learned = learn - table.starts[:-1]
-        self._look_at(table, learn)
-        options: dict[str, Any] = {
-            "scaler": self.features_.of(table, learned),
-            "shortest": None if len(learned) == 1 else min(SHORTEST, self.input_steps_),
-        }
-
+        models = self._look_at(table, learn)
+        shortest = None if len(learned) == 1 else min(SHORTEST, self.input_steps_)
         enough = np.isin(table.names, self.features_.series)
 
         def cut(length: int, first: Any = None, stop: Any = None) -> Windows:
-            windows = Windows.of(table, self.features_, length, self.horizon, first, stop, **options)
+            windows = Windows.of(table, self.features_, length, self.horizon, first, stop, shortest=shortest)
             return windows if enough.all() else windows.take(enough[windows.series])
 
         lengths = [self.architecture_.window]
@@ -222,7 +213,7 @@ class Forecaster(BaseEstimator):
             lengths, widest = lengths[:1], cut(lengths[0], stop=learned)
         if not len(widest):
             raise DataError(
-                f"column {self.targets_[0]!r}",
+                f"column {table.targets[0]!r}",
                 "a window that ends on a value",
                 "filled gaps only",
                 "Give more rows.",
@@ -232,11 +223,11 @@ class Forecaster(BaseEstimator):
         self.architecture_ = dataclasses.replace(self.architecture_, window=window)
         self.tail_ = table.last(window)
         parts = cut(window, stop=learned), cut(window, first=learned), cut(window)
-        self._learn(parts, lines, start, progress=progress, folder=folder, resume=resume)
+        self._learn(models, parts, lines, start, progress=progress, folder=folder, resume=resume)
         return self
 
-    def _look_at(self, table: Table, learn: NDArray[np.int64]) -> None:
-        """Decide on scales, season, window and model, from the rows before `learn` alone; (series,)."""
+    def _look_at(self, table: Table, learn: NDArray[np.int64]) -> Sequence[str]:
+        """Decide on scales, season and window by the rows before `learn` (series,) alone; return the models to try."""
         rows = learn - table.starts[:-1]
         shortest, horizon = self.input_steps or SHORTEST, self.horizon
         short = rows < horizon + shortest
@@ -285,42 +276,46 @@ class Forecaster(BaseEstimator):
         for name in constant:
             value = known.column(name)[0]
             self._note(f"Column {name!r} is constant ({value:g}): nothing to learn, its value is repeated.")
-        self.targets_, self.time_, self.series_ = table.targets, table.time, table.series
-        self.kind_, self.frequency_, self.zone_ = table.kind, table.frequency, table.zone
-        self.season_, self.lag_, self.input_steps_ = season, lag, length
-        self.model_ = "linear" if len(constant) == len(table.targets) else self.model
         self.architecture_ = Architecture(
             len(table.targets) + len(table.past) + self.features_.width, self.features_.width,
             self.features_.static_width, len(table.targets), horizon, length, lag, season, length + lag, self.units,
             self.depth, self.bidirectional, self.layer_norm, self.strategy, self.base, self.normalise,
             quantiles_of(self.levels) if self.intervals == "quantile" else (),
         )  # fmt: skip
+        if len(constant) == len(table.targets):
+            return ("linear",)
+        if self.model != "auto":
+            return (self.model,)
+        return CANDIDATES[1:] if self.architecture_.quantiles else CANDIDATES  # a line has no quantiles
 
     def _learn(
-        self, parts: tuple[Windows, Windows, Windows], lines: Lines, start: float, **options: Any
+        self,
+        models: Sequence[str],
+        parts: tuple[Windows, Windows, Windows],
+        lines: Lines,
+        start: float,
+        **options: Any,
     ) -> None:
         """Train without the last rows, choose among models and measure the intervals there; then train on all rows."""
         first, later, whole = parts
         folder, device = options.pop("folder"), self._device()
         options |= {"training": self.training, "seed": self.seed, "device": device}
-        models: Sequence[str] = (self.model_,)
-        if self.model_ == "auto":  # a line has no quantiles
-            models = CANDIDATES[1:] if self.architecture_.quantiles else CANDIDATES
         few = min(self.members, FIRST_MEMBERS)
-        if self.budget is not None:
-            options["steps"] = self._steps_within(start, models, few, first, lines, options, folder)
+        if self.budget is not None and self.training is None:
+            left = self.budget - (time_.perf_counter() - start)
+            counts = (few, self.members)
+            steps = steps_within(
+                left, self.architecture_, models, counts, first, lines, folder=folder, **options
+            )
+            options["steps"] = steps
+            if steps < STEPS:
+                kept = f"{steps:,} of {STEPS:,} steps"
+                self._note(f"The budget of {self.budget:g} s leaves {kept}; another run may leave others.")
         self.seconds_ = {"prepare": time_.perf_counter() - start}
         begin = time_.perf_counter()
-        found = train(
-            self.architecture_,
-            models,
-            few,
-            first,
-            lines,
-            later,
-            folder=folder and folder / "stage-1",
-            **options,
-        ).trusted(later, device)
+        stages = [folder and folder / name for name in ("stage-1", "stage-2")]
+        found = train(self.architecture_, models, few, first, lines, later, folder=stages[0], **options)
+        found = found.trusted(later, device)
         if len(found.networks) > 1 and len(later):
             models = found.best(later, device)
             found = found.only(models)
@@ -332,19 +327,12 @@ class Forecaster(BaseEstimator):
         if not found.run.interrupted:
             each = -(-self.members // len(models))
             lines = fit_lines(whole, [self.window_], [lines.penalty])
-            self.ensemble_ = train(
-                self.architecture_,
-                models,
-                each,
-                whole,
-                lines,
-                folder=folder and folder / "stage-2",
-                **options,
-            ).pulled_back(found.shares)
+            last = train(self.architecture_, models, each, whole, lines, folder=stages[1], **options)
+            self.ensemble_ = last.pulled_back(found.shares)
         self.seconds_["training"] = time_.perf_counter() - begin
         if self.run_.interrupted:
-            last = max(row["epoch"] for row in self.run_.history)
-            self._note(f"Interrupted: goes on with what was learned in {last} epoch{'s' * (last > 1)}.")
+            epochs = max(row["epoch"] for row in self.run_.history)
+            self._note(f"Interrupted: goes on with what was learned in {count(epochs, 'epoch')}.")
         for failure in self.run_.failures.values():
             self._note(f"A member is left out. {failure}")
 
@@ -372,8 +360,8 @@ class Forecaster(BaseEstimator):
         """
         tail = self.tail_
         return read_table(
-            frame, target=self.targets_, time=self.time_ or None, series=self.series_ or None, known=tail.known,
-            observed=tail.past, static=tuple(tail.static), gaps=gaps, frequency=self.frequency_, zone=self.zone_,
+            frame, target=tail.targets, time=tail.time or None, series=tail.series or None, known=tail.known,
+            observed=tail.past, static=tuple(tail.static), gaps=gaps, frequency=tail.frequency, zone=tail.zone,
         )  # fmt: skip
 
     @repeatable()
@@ -445,16 +433,13 @@ class Forecaster(BaseEstimator):
             DataError: no origin is left.
             OptionError: `stride` or `refit` is out of its range.
         """
-        from unrolled.estimators.rolling import roll
+        from unrolled.estimators.rolling import check_rolling, origin_rows, roll
 
         self._check_fitted()
-        if stride < 1:
-            raise OptionError("backtest", "a stride of at least 1", str(stride))
-        every = {"never": 0, "always": 1}.get(refit) if isinstance(refit, str) else refit
-        if every is None or every < 0 or (every == 0 and refit != "never"):
-            raise OptionError("backtest", "refit 'never', 'always' or a number of origins", repr(refit))
+        every = check_rolling(stride, refit)
         table = frame if isinstance(frame, Table) else self.read(frame)
-        return roll(self, table, first_origin, last_origin, stride, every, statistical)
+        rows = origin_rows(self, table, first_origin, last_origin)
+        return roll(self, table, *rows, stride=stride, every=every, with_statistical=statistical)
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Write the forecaster to a folder that `unrolled.load` reads; no code and no pickle in it.
@@ -473,6 +458,26 @@ class Forecaster(BaseEstimator):
     def window_(self) -> int:
         """Steps before a forecast that the line reads; the network reads the last `input_steps_`."""
         return self.architecture_.window
+
+    @property
+    def input_steps_(self) -> int:
+        """Steps that the networks read."""
+        return self.architecture_.length
+
+    @property
+    def lag_(self) -> int:
+        """Steps of a season that a window has before them; 0 for none."""
+        return self.architecture_.lag
+
+    @property
+    def season_(self) -> int:
+        """Steps of a season; 1 for none."""
+        return self.architecture_.season
+
+    @property
+    def frequency_(self) -> Frequency:
+        """The calendar."""
+        return self.tail_.frequency
 
     @property
     def run_(self) -> TrainingRun:
@@ -497,10 +502,12 @@ class Forecaster(BaseEstimator):
     def forecast(self, windows: Windows) -> tuple[NDArray[np.float64], list[Bounds]]:
         """Return the mean forecast (windows, horizon, targets), and each target's bounds, in scaled units."""
         made = self.ensemble_.forecast(windows, self._device())
+        mean, bounds = made, []
         if self.architecture_.quantiles:
-            mean, bounds = made[..., 0], bounds_of_quantiles(made, self.levels)
-        else:
-            mean, bounds = made, [one.bounds(made[..., number]) for number, one in enumerate(self.intervals_)]
+            mean, raw = made[..., 0], bounds_of_quantiles(made, self.levels)
+        for number, intervals in enumerate(self.intervals_):
+            known = (raw[number],) if isinstance(intervals, Widened) else ()
+            bounds.append(intervals.bounds(mean[..., number], *known))
         if not np.isfinite(mean).all():
             raise DataError(
                 "the rows to forecast from",
@@ -509,85 +516,9 @@ class Forecaster(BaseEstimator):
             )
         return mean, bounds
 
-    def check_options(self) -> None:
-        """Raise an `OptionError` for the first argument of the constructor that is out of its range."""
-        if not isinstance(self.horizon, int | np.integer) or self.horizon < 1:
-            raise OptionError("Forecaster", "a horizon of at least 1 step", repr(self.horizon))
-        for name, among in CHOICES.items():
-            if getattr(self, name) not in among:
-                got = repr(getattr(self, name))
-                raise OptionError("Forecaster", f"{name} one of {', '.join(map(str, among))}", got)
-        if self.input_steps is not None and self.input_steps < 2:
-            raise OptionError("Forecaster", "input_steps of at least 2", repr(self.input_steps))
-        if self.season is not None and self.season < 1:
-            raise OptionError("Forecaster", "a season of at least 1 step", repr(self.season))
-        for name in ("members", "units", "depth"):
-            if getattr(self, name) < 1:
-                raise OptionError("Forecaster", f"at least 1 for {name}", repr(getattr(self, name)))
-        if not all(1 <= level < 100 for level in self.levels):
-            raise OptionError("Forecaster", "levels between 1 and 100 percent", repr(tuple(self.levels)))
-        if self.budget is not None and not self.budget > 0:
-            raise OptionError("Forecaster", "a budget of more than 0 seconds", repr(self.budget))
-        plain = not (self.bidirectional or self.layer_norm) and self.depth == 1
-        if self.model == "wavenet" and not plain:
-            got = f"depth={self.depth}, bidirectional={self.bidirectional}, layer_norm={self.layer_norm}"
-            raise OptionError("Forecaster", "for a wavenet, none of the options of recurrent layers", got)
-        if self.strategy == "sequence" and (
-            self.bidirectional or self.normalise or self.intervals == "quantile"
-        ):
-            raise OptionError("Forecaster", "strategy='sequence' by itself",
-                              "with bidirectional, normalise or intervals='quantile'")  # fmt: skip
-        if self.intervals == "quantile" and self.model == "linear":
-            raise OptionError("Forecaster", "a network for intervals='quantile'", "model='linear'")
-        if self.strategy == "sequence" and self.model in ("conv-gru", "wavenet"):
-            raise OptionError("Forecaster", "rnn, lstm or gru for strategy='sequence'", repr(self.model))
-        if self.device not in ("auto", "cpu") and not torch.cuda.is_available():
-            raise OptionError(
-                "Forecaster", "a device of this machine", repr(self.device), "Use device='auto'."
-            )
-
-    def _steps_within(
-        self,
-        start: float,
-        models: Sequence[str],
-        few: int,
-        windows: Windows,
-        lines: Lines,
-        options: dict[str, Any],
-        folder: Path | None,
-    ) -> int:
-        """Return the steps for which the budget suffices: of a first training of all models, and a second of one."""
-        said = folder and folder / "stage-1" / "steps"  # a run that goes on must have as many
-        if said and options["resume"] and said.is_file():
-            return int(said.read_text("utf-8"))
-        quiet = options | {"progress": False, "training": None, "resume": False}
-        trained = [model for model in models if model != "linear"]
-        if not trained or self.training is not None:
-            return STEPS
-
-        def maker(model: str, members: int) -> Callable[[int], Any]:
-            return lambda steps: train(
-                self.architecture_, [model], members, windows, lines, steps=steps, **quiet
-            )
-
-        makers = [maker(model, few) for model in trained] + [maker(trained[0], self.members)]
-        assert self.budget is not None
-        steps = steps_within(self.budget - (time_.perf_counter() - start), makers)
-        if said:
-            said.parent.mkdir(parents=True, exist_ok=True)
-            said.write_text(str(steps), "utf-8")
-        if steps < STEPS:
-            self._note(
-                f"The budget of {self.budget:g} s leaves {steps:,} of {STEPS:,} steps; another run may leave others."
-            )
-        return steps
-
-    def _measure(self, windows: Windows) -> list[Conformal]:
+    def _measure(self, windows: Windows) -> list[Conformal | Widened]:
         """Return the intervals of each target, in scaled units, from errors on windows that training did not see."""
-        if self.architecture_.quantiles:
-            return []
-        counted = windows.counted
-        errors = windows.targets.astype(np.float64) - self.ensemble_.forecast(windows, self._device())
+        counted, targets = windows.counted, windows.targets.astype(np.float64)
         least = int(counted.sum(axis=0).min())
         narrow = [f"{level:g} %" for level in self.levels if (least + 1) * level > 100 * least]
         if narrow:
@@ -595,10 +526,13 @@ class Forecaster(BaseEstimator):
                 f"Only {least} held-back windows measure the intervals: that of {' and '.join(narrow)} is no wider "
                 "than the largest error among them."
             )
-        clock = np.searchsorted(np.unique(windows.times), windows.times[windows.origins])
+        made, numbers = self.ensemble_.forecast(windows, self._device()), range(targets.shape[-1])
+        if self.architecture_.quantiles:
+            raw = bounds_of_quantiles(made, self.levels)
+            return [Widened.fit(raw[n], targets[..., n], counted[..., n]) for n in numbers]
         return [
-            Conformal.fit(errors[..., number], counted[..., number], self.levels, origins=clock)
-            for number in range(errors.shape[-1])
+            Conformal.fit((targets - made)[..., n], counted[..., n], self.levels, clock=windows.clock)
+            for n in numbers
         ]
 
     def _ahead(self, frame: Any, future: Any, series: Sequence[str] | None) -> tuple[Windows, Table]:
@@ -616,7 +550,7 @@ class Forecaster(BaseEstimator):
         rows = np.diff(table.starts)
         if len(self.features_.series) == 1 and rows[0] < self.window_:
             raise DataError(
-                f"column {self.targets_[0]!r}",
+                f"column {table.targets[0]!r}",
                 f"at least {self.window_:,} rows, the window of this model",
                 f"{len(table):,}",
                 "Give more of the rows before.",

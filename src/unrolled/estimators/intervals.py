@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bounds", "Conformal", "bounds_of_quantiles", "conformal_widths", "quantiles_of"]
+__all__ = ["Bounds", "Conformal", "Widened", "bounds_of_quantiles", "conformal_widths", "quantiles_of"]
 
 RATE = 0.02  # by which the logarithm of a side's factor moves in a row that brings only misses
 FURTHEST = 10.0  # of the logarithm of a factor
 
 Bounds = dict[float, tuple[NDArray[np.float64], NDArray[np.float64]]]
+Clock = tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]]]
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Conformal:
     """Intervals from quantiles of signed errors, step by step, that widen and narrow as misses come in.
 
     An interval reaches from mean + c + (lower − c)·exp(f) to mean + c + (upper − c)·exp(g), where c is the
-    median error of the step. With each row whose value comes, f and g grow by 0.02 times the share of its
+    median error of the step. With each time at which values come, f and g grow by 0.02 times the share of its
     forecasts that their side missed, less what it may miss: half of what lies outside the level. So
     intervals hold on average also where errors grow or shrink after the calibration.
 
@@ -54,7 +55,7 @@ class Conformal:
         counted: NDArray[np.bool_],
         levels: Sequence[float],
         *,
-        origins: NDArray[np.integer[Any]] | None = None,
+        clock: Clock | None = None,
         spread: NDArray[np.float64] | None = None,
     ) -> "Conformal":
         """Calibrate on windows that training did not see, and follow their misses to the end.
@@ -65,8 +66,8 @@ class Conformal:
             errors: (windows, horizon), actual less mean; anything where not counted.
             counted: (windows, horizon), which errors to use.
             levels: in percent, between 0 and 100.
-            origins: (windows,), row of the last observed value; the same for windows of several series at
-                one time; by default one row after the other.
+            clock: when each window's last value is known, (windows,), and when each of its errors, (windows, horizon),
+                as numbers that grow with time; by default windows end one row after the other.
             spread: (windows,) or (windows, horizon), above 0, in the units of the errors: how wide a window's
                 intervals are beside others (the scale of its series; how far members differ). What
                 `fit` was given, `bounds`, `rolling` and `update` need too.
@@ -91,7 +92,7 @@ class Conformal:
             np.maximum(upper, centre),
             np.zeros((len(levels), 2)),
         )
-        return fitted.update(errors, counted, origins=origins, spread=spread)
+        return fitted.update(errors, counted, clock=clock, spread=spread)
 
     def bounds(self, mean: NDArray[np.float64], spread: NDArray[np.float64] | None = None) -> Bounds:
         """Return level → lo and hi, (windows, horizon) each, with the factors as they are.
@@ -108,7 +109,7 @@ class Conformal:
         errors: NDArray[np.float64],
         counted: NDArray[np.bool_],
         *,
-        origins: NDArray[np.integer[Any]] | None = None,
+        clock: Clock | None = None,
         spread: NDArray[np.float64] | None = None,
     ) -> Bounds:
         """Return the bounds of a backtest: those of a window have seen the errors known at its origin, no later one.
@@ -117,10 +118,10 @@ class Conformal:
             mean: (windows, horizon).
             errors: (windows, horizon), actual less mean.
             counted: (windows, horizon).
-            origins: as for `fit`.
+            clock: as for `fit`.
             spread: as for `fit`.
         """
-        factors, _ = self._follow(errors, counted, origins, spread)
+        factors, _ = self._follow(errors, counted, clock, spread)
         return self._around(mean, factors, spread)
 
     def update(
@@ -128,24 +129,25 @@ class Conformal:
         errors: NDArray[np.float64],
         counted: NDArray[np.bool_],
         *,
-        origins: NDArray[np.integer[Any]] | None = None,
+        clock: Clock | None = None,
         spread: NDArray[np.float64] | None = None,
     ) -> "Conformal":
         """Return the intervals with the factors after these errors, which were not seen before; as for `rolling`."""
-        return replace(self, factors=self._follow(errors, counted, origins, spread)[1])
+        return replace(self, factors=self._follow(errors, counted, clock, spread)[1])
 
     def _follow(
         self,
         errors: NDArray[np.float64],
         counted: NDArray[np.bool_],
-        origins: NDArray[np.integer[Any]] | None,
+        clock: Clock | None,
         spread: NDArray[np.float64] | None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the factors at each window's origin (windows, levels, 2), and after the last error (levels, 2)."""
-        rows = np.arange(len(errors)) if origins is None else np.asarray(origins)
+        number = np.arange(len(errors))
+        rows, known = clock or (number, number[:, None] + np.arange(1, errors.shape[1] + 1))
         scaled = errors / _by_window(spread)
         windows, steps = np.nonzero(counted)
-        due = rows[windows] + steps + 1  # the row that makes an error known
+        due = known[windows, steps]
         order = np.argsort(due, kind="stable")
         windows, steps, due = windows[order], steps[order], due[order]
         times = np.unique(np.concatenate([rows, due]))
@@ -154,14 +156,14 @@ class Conformal:
         allowed = (1 - np.asarray(self.levels) / 100) / 2
         path = np.empty((len(times), *self.factors.shape))
         factors, begin = self.factors, 0
-        for number, end in enumerate(until):
+        for place, end in enumerate(until):
             if end > begin:
                 window, step = windows[begin:end], steps[begin:end]
                 lo, hi = self._sides(path[at_origin[window]], step)
                 error = scaled[window, step]
                 missed = np.stack([(error < lo).mean(axis=1), (error > hi).mean(axis=1)], axis=1)
                 factors = np.clip(factors + RATE * (missed - allowed[:, None]), -FURTHEST, FURTHEST)
-            path[number], begin = factors, end
+            path[place], begin = factors, end
         return path[at_origin], factors
 
     def _around(
@@ -220,15 +222,64 @@ def conformal_widths(
     >>> conformal_widths(np.array([[1.0], [-2.0], [3.0], [-4.0]]), np.ones((4, 1), bool), [60])
     array([[3.]])
     """
-    widths = np.full((len(levels), errors.shape[1]), np.nan)
-    for step in range(errors.shape[1]):
-        sizes = np.sort(np.abs(errors[counted[:, step], step]))
+    return _conformal(np.repeat(np.abs(errors)[None], len(levels), axis=0), counted, levels)
+
+
+def _conformal(
+    sizes: NDArray[np.float64], counted: NDArray[np.bool_], levels: Sequence[float]
+) -> NDArray[np.float64]:
+    """Return the ⌈(n+1)·p/100⌉-th smallest of the sizes (levels, windows, horizon) of each level and step."""
+    widths = np.full((len(levels), counted.shape[1]), np.nan)
+    for step in range(counted.shape[1]):
         for row, level in enumerate(levels):
-            if len(sizes):
-                rank = int(np.ceil((len(sizes) + 1) * level / 100))
-                widths[row, step] = sizes[min(rank, len(sizes)) - 1]
-    widest = np.max(widths, axis=1, where=~np.isnan(widths), initial=0.0, keepdims=True)
-    return np.where(np.isnan(widths), widest, widths)
+            known = np.sort(sizes[row, counted[:, step], step])
+            if len(known):
+                rank = int(np.ceil((len(known) + 1) * level / 100))
+                widths[row, step] = known[min(rank, len(known)) - 1]
+    found = ~np.isnan(widths)
+    widest = np.max(widths, axis=1, where=found, initial=-np.inf, keepdims=True)
+    return np.where(found, widths, np.where(np.isfinite(widest), widest, 0.0))
+
+
+@dataclass(frozen=True)
+class Widened:
+    """Intervals between a network's quantiles, moved outwards (or inwards) by as much as held-back errors ask.
+
+    Attributes:
+        levels: in percent.
+        by: (levels, horizon), what both ends are moved by.
+
+    Source: conformalised quantile regression (Romano, Patterson and Candès 2019).
+
+    >>> raw = {80: (np.zeros((9, 1)), np.ones((9, 1)))}
+    >>> Widened.fit(raw, np.arange(9.0)[:, None], np.ones((9, 1), bool)).by
+    array([[6.]])
+    """
+
+    levels: tuple[float, ...]
+    by: NDArray[np.float64]
+
+    @classmethod
+    def fit(cls, raw: Bounds, actual: NDArray[np.float64], counted: NDArray[np.bool_]) -> "Widened":
+        """Calibrate on windows that training did not see.
+
+        Args:
+            raw: the network's bounds.
+            actual: (windows, horizon); anything where not counted.
+            counted: (windows, horizon).
+        """
+        outside = np.stack([np.maximum(lo - actual, actual - hi) for lo, hi in raw.values()])
+        return cls(tuple(raw), _conformal(outside, counted, tuple(raw)))
+
+    def bounds(self, mean: NDArray[np.float64], raw: Bounds) -> Bounds:
+        """Return level → lo and hi, (windows, horizon) each, around `mean`, a lower level within a higher one."""
+        found: Bounds = {}
+        low = high = mean
+        for row in np.argsort(self.levels, kind="stable"):
+            lo, hi = raw[self.levels[row]]
+            low, high = np.minimum(low, lo - self.by[row]), np.maximum(high, hi + self.by[row])
+            found[self.levels[row]] = low, high
+        return {level: found[level] for level in self.levels}
 
 
 def quantiles_of(levels: Sequence[float]) -> tuple[float, ...]:

@@ -9,33 +9,63 @@ from sklearn.base import clone
 
 from unrolled.data.table import Table, show_time
 from unrolled.data.windows import Windows, make_windows
-from unrolled.errors import DataError
+from unrolled.errors import DataError, OptionError
 from unrolled.estimators.baselines import drift, naive, seasonal_naive
 from unrolled.estimators.frames import forecast_frame
-from unrolled.estimators.intervals import Bounds
+from unrolled.estimators.intervals import Bounds, Conformal
 from unrolled.estimators.plan import check_time, row_after
 from unrolled.estimators.scores import Backtest, score, seasonal_scale
 from unrolled.estimators.statistical import LONGEST, statistical
+from unrolled.training.loop import repeatable
 
 if TYPE_CHECKING:
     from unrolled.estimators.forecaster import Forecaster
 
-__all__ = ["roll"]
+__all__ = ["check_rolling", "origin_rows", "roll"]
 
 STATISTICAL_SECONDS = 5.0  # for each of SARIMA and ETS
 
 
+def check_rolling(stride: int, refit: str | int) -> int:
+    """Return the number of origins between trainings, 0 for never.
+
+    Raises:
+        OptionError: `stride` or `refit` is out of its range.
+    """
+    if stride < 1:
+        raise OptionError("backtest", "a stride of at least 1", str(stride))
+    every = {"never": 0, "always": 1}.get(refit) if isinstance(refit, str) else refit
+    if every is None or every < 0 or (every == 0 and refit != "never"):
+        raise OptionError("backtest", "refit 'never', 'always' or a number of origins", repr(refit))
+    return every
+
+
+def origin_rows(
+    forecaster: "Forecaster", table: Table, first_origin: Any, last_origin: Any
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return for each series the first row that is forecast, and the row after the last; (series,), of the table."""
+    first, stop = table.starts[:-1] + _length(forecaster), table.starts[1:]
+    if first_origin is not None:
+        first = row_after(table, check_time(table, first_origin), "left") + 1
+    if last_origin is not None:
+        ends = row_after(table, check_time(table, last_origin), "right") + forecaster.horizon
+        stop = np.minimum(stop, ends)
+    return first, stop
+
+
+@repeatable()
 def roll(
     forecaster: "Forecaster",
     table: Table,
-    first_origin: Any,
-    last_origin: Any,
-    stride: int,
-    every: int,
-    with_statistical: bool,
+    first: NDArray[np.int64],
+    stop: NDArray[np.int64],
+    *,
+    stride: int = 1,
+    every: int = 0,
+    with_statistical: bool = False,
 ) -> Backtest:
-    """Return what `Forecaster.backtest` promises; `every` is the number of origins between trainings, 0 for never."""
-    windows = _origins(forecaster, table, first_origin, last_origin, stride)
+    """Return what `Forecaster.backtest` promises, of the rows that `origin_rows` returns."""
+    windows = _origins(forecaster, table, first, stop, stride)
     origins = windows.origins
     if every:
         mean, bounds = _refitted(forecaster, table, windows, every)
@@ -108,19 +138,21 @@ def _one(windows: Windows, scaled: NDArray[np.float64], target: int) -> NDArray[
     return windows.in_units(np.repeat(scaled[..., None], windows.observed.shape[1], axis=-1))[..., target]
 
 
+def _length(forecaster: "Forecaster") -> int:
+    """Return the rows that a window needs: the seasons of the baselines may be longer than the model's."""
+    return max(forecaster.window_, forecaster.season_)
+
+
 def _origins(
-    forecaster: "Forecaster", table: Table, first_origin: Any, last_origin: Any, stride: int
+    forecaster: "Forecaster", table: Table, first: NDArray[np.int64], stop: NDArray[np.int64], stride: int
 ) -> Windows:
-    length, horizon = max(forecaster.window_, forecaster.season_), forecaster.horizon
-    begin = table.starts[:-1]
-    first = np.full(len(begin), length)
-    stop = np.diff(table.starts)
-    if first_origin is not None:
-        first = row_after(table, check_time(table, first_origin), "left") - begin + 1
-    if last_origin is not None:
-        stop = np.minimum(stop, row_after(table, check_time(table, last_origin), "right") - begin + horizon)
-    scaler = forecaster.features_.of(table, np.maximum(first, length))  # rows that the first window has
-    windows = Windows.of(table, forecaster.features_, length, horizon, first, stop, scaler=scaler)
+    length, horizon, begin = _length(forecaster), forecaster.horizon, table.starts[:-1]
+    scaler = forecaster.features_.of(
+        table, np.maximum(first - begin, length)
+    )  # rows that the first window has
+    windows = Windows.of(
+        table, forecaster.features_, length, horizon, first - begin, stop - begin, scaler=scaler
+    )
     if not len(windows):
         raise DataError(
             "backtest",
@@ -135,15 +167,14 @@ def _origins(
 
 def _followed(forecaster: "Forecaster", windows: Windows) -> tuple[NDArray[np.float64], list[Bounds]]:
     """Return the forecasts of a model that stays as it is, and intervals that follow what they missed before."""
-    shown = _read(forecaster, windows)
-    mean, bounds = forecaster.forecast(shown)
+    mean, bounds = forecaster.forecast(replace(windows, length=forecaster.window_))
     if forecaster.architecture_.quantiles:
         return mean, bounds
     errors, counted = windows.targets.astype(np.float64) - mean, windows.counted
-    clock = np.searchsorted(np.unique(windows.times), windows.times[windows.origins])
     return mean, [
-        intervals.rolling(mean[..., number], errors[..., number], counted[..., number], origins=clock)
-        for number, intervals in enumerate(forecaster.intervals_)
+        intervals.rolling(mean[..., n], errors[..., n], counted[..., n], clock=windows.clock)
+        for n, intervals in enumerate(forecaster.intervals_)
+        if isinstance(intervals, Conformal)
     ]
 
 
@@ -153,15 +184,14 @@ def _refitted(
     """Return forecasts of models that are trained anew, each on the rows up to the first origin that it forecasts."""
     times = windows.times[windows.origins]
     clock = np.unique(times)
-    mean, limits = _followed(
-        forecaster, windows
-    )  # stays where a new window is longer than a series is by then
+    # What the model as it is makes stays where a new window is longer than a series is by then.
+    mean, limits = _followed(forecaster, windows)
     mean, bounds = mean.copy(), [{level: list(pair) for level, pair in target.items()} for target in limits]
     for group in range(0, len(clock), every):
         part = np.flatnonzero(np.isin(times, clock[group : group + every]))
         until = row_after(table, clock[group], "right")
         seen = table.until(until)
-        fresh = clone(forecaster).fit(seen.of(np.flatnonzero(np.diff(seen.starts))), progress=False)
+        fresh = clone(forecaster).fit(seen.nonempty(), progress=False)
         scaler = fresh.features_.of(table, until - table.starts[:-1])
         own = Windows.of(table, fresh.features_, fresh.window_, fresh.horizon, scaler=scaler)
         own = own.take(np.isin(own.origins, windows.origins[part]))
@@ -178,11 +208,6 @@ def _refitted(
                 for number, target in enumerate(bounds):
                     target[level][side][part] = moved[..., number]
     return mean, [{level: (pair[0], pair[1]) for level, pair in target.items()} for target in bounds]
-
-
-def _read(forecaster: "Forecaster", windows: Windows) -> Windows:
-    """Return windows of the model's length; a backtest's may be longer, for the seasons of the baselines."""
-    return replace(windows, length=forecaster.window_)
 
 
 def _baselines(

@@ -16,8 +16,9 @@ from unrolled.data.table import Table
 from unrolled.errors import RunFolderError, UnrolledError
 from unrolled.estimators.ensemble import Architecture, Ensemble
 from unrolled.estimators.forecaster import Forecaster
-from unrolled.estimators.intervals import Conformal
+from unrolled.estimators.intervals import Conformal, Widened
 from unrolled.estimators.lines import Lines
+from unrolled.estimators.options import check_options
 from unrolled.estimators.saving_sequences import ESTIMATORS, read_sequence_estimator
 from unrolled.training.options import Training, TrainingRun
 
@@ -25,7 +26,10 @@ __all__ = ["load", "save_forecaster", "write_lines"]
 
 FORMAT_VERSION = 3  # 1 and 2 were never released
 TABLE = ("columns", "time", "kind", "series", "names", "targets", "known", "past", "blank", "zone")
-INTERVALS = ("centre", "lower", "upper", "factors")
+INTERVALS: dict[type, tuple[str, ...]] = {
+    Conformal: ("centre", "lower", "upper", "factors"),
+    Widened: ("by",),
+}
 
 
 def load(folder: str | Path, device: str = "auto") -> Any:
@@ -128,7 +132,9 @@ def save_forecaster(forecaster: Forecaster, folder: Path) -> None:
     if features.power is not None:
         tensors["power"] = features.power.exponents
     for number, intervals in enumerate(forecaster.intervals_):
-        tensors |= {f"intervals.{number}.{name}": getattr(intervals, name) for name in INTERVALS}
+        tensors |= {
+            f"intervals.{number}.{name}": getattr(intervals, name) for name in INTERVALS[type(intervals)]
+        }
     for model, networks in ensemble.networks.items():
         for number, network in enumerate(networks):
             for name, tensor in network.state_dict().items():
@@ -153,18 +159,14 @@ def _read_forecaster(config: dict[str, Any], tensors: dict[str, Any], place: Pat
     parameters = config["parameters"] | {"levels": tuple(config["parameters"]["levels"]), "device": device}
     training = config["training"]
     forecaster = Forecaster(**parameters, training=None if training is None else Training(**training))
-    forecaster.check_options()
+    check_options(forecaster)
     calendar = config["frequency"]
-    forecaster.frequency_ = Frequency(**(calendar | {"slots": tuple(calendar["slots"])}))
+    frequency = Frequency(**(calendar | {"slots": tuple(calendar["slots"])}))
     forecaster.features_ = _read_features(config["features"], tensors)
-    tail = forecaster.tail_ = _read_tail(config, tensors, forecaster.frequency_)
-    forecaster.targets_, forecaster.time_, forecaster.series_ = tail.targets, tail.time, tail.series
-    forecaster.kind_, forecaster.zone_, forecaster.notes_ = tail.kind, tail.zone, config["notes"]
+    forecaster.tail_, forecaster.notes_ = _read_tail(config, tensors, frequency), config["notes"]
     shape = config["architecture"]
     architecture = Architecture(**(shape | {"quantiles": tuple(shape["quantiles"])}))
     forecaster.architecture_ = architecture
-    forecaster.season_, forecaster.lag_ = architecture.season, architecture.lag
-    forecaster.input_steps_, forecaster.model_ = architecture.length, forecaster.model
     lines = Lines(tensors["line.weight"], tensors["line.bias"], **config["line"])
     networks = {
         model: [
@@ -173,10 +175,11 @@ def _read_forecaster(config: dict[str, Any], tensors: dict[str, Any], place: Pat
         ]
         for model, members in config["models"].items()
     }
-    targets = 0 if architecture.quantiles else architecture.targets
+    kind = Widened if architecture.quantiles else Conformal
+    levels, numbers = tuple(parameters["levels"]), range(architecture.targets)
     forecaster.intervals_ = [
-        Conformal(tuple(parameters["levels"]), *(tensors[f"intervals.{number}.{name}"] for name in INTERVALS))
-        for number in range(targets)
+        kind(levels, **{name: tensors[f"intervals.{number}.{name}"] for name in INTERVALS[kind]})
+        for number in numbers
     ]
     history, timing = ([json.loads(line) for line in (place / name).read_text("utf-8").splitlines()]
                        for name in ("history.jsonl", "timing.jsonl"))  # fmt: skip
@@ -247,10 +250,12 @@ def _check_tensors(config: dict[str, Any], tensors: dict[str, Any]) -> None:
         "tail.times": (rows,),
         "tail.starts": (len(table["names"]) + 1,),
     }
-    for number in range(0 if shape["quantiles"] else targets):
-        shapes[f"intervals.{number}.centre"] = (horizon,)
-        shapes[f"intervals.{number}.lower"] = shapes[f"intervals.{number}.upper"] = (levels, horizon)
-        shapes[f"intervals.{number}.factors"] = (levels, 2)
+    steps = (levels, horizon)
+    of_intervals = {"by": steps} if shape["quantiles"] else {
+        "centre": (horizon,), "lower": steps, "upper": steps, "factors": (levels, 2)
+    }  # fmt: skip
+    for number in range(targets):
+        shapes |= {f"intervals.{number}.{name}": expected for name, expected in of_intervals.items()}
     for name, expected in shapes.items():
         if tensors[name].shape != expected:
             raise ValueError(f"{name} of shape {tensors[name].shape} instead of {expected}")

@@ -1,4 +1,4 @@
-"""One forecasting run from a table to a folder: hold out, train, score, forecast, report."""
+"""What the commands run: from a table to a folder (hold out, train, score, forecast, report), or to a backtest."""
 
 import json
 import time
@@ -15,12 +15,13 @@ from unrolled.data.calendar_rows import count, some_names
 from unrolled.data.table import Table, show_time
 from unrolled.errors import DataError, OptionError
 from unrolled.estimators.forecaster import Forecaster
-from unrolled.estimators.plan import SHORTEST, held_out, rows_needed, stops
+from unrolled.estimators.plan import SHORTEST, check_time, held_out, row_after, rows_needed, stops
+from unrolled.estimators.rolling import check_rolling, origin_rows, roll
 from unrolled.estimators.saving import save_forecaster
-from unrolled.estimators.scores import verdict
+from unrolled.estimators.scores import Backtest, verdict
 from unrolled.report.page import ForecastPage, render
 
-__all__ = ["ForecastRun", "run_forecast"]
+__all__ = ["ForecastRun", "run_backtest", "run_forecast"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def run_forecast(
     """
     if not 0 < test_size < 1:
         raise OptionError("--test-size", "a share between 0 and 1", str(test_size))
-    horizon, seconds = forecaster.horizon, {}
+    horizon = forecaster.horizon
     test_rows = held_out(table, test_size, horizon)
     shortest = forecaster.input_steps or SHORTEST
     needed = rows_needed(shortest, horizon, test_size)
@@ -99,7 +100,7 @@ def run_forecast(
             "forecast, but not learned from."
         )
         say(notes[-1])
-    kept = kept.of(np.flatnonzero(~late))
+    kept = kept.nonempty()
     say(
         f"Training on {len(kept):,} rows up to {show_time(kept.times.max())}; the last {test_rows:,} "
         f"{'rows of each series' if len(table.names) > 1 else 'rows'} are held out."
@@ -107,7 +108,7 @@ def run_forecast(
     forecaster.fit(kept, folder=folder, resume=resume)
     say(f"Forecasts with {_model(forecaster)}.")
     begin = time.perf_counter()
-    backtest = forecaster.backtest(table, first_origin=kept.times.max(), statistical=statistical)
+    backtest = roll(forecaster, table, first, table.starts[1:], with_statistical=statistical)
     wins, sentence = verdict(backtest.scores)
     scored = time.perf_counter()
     forecaster.update(table)
@@ -139,6 +140,58 @@ def run_forecast(
     )
     (folder / "report.html").write_text(render(page), "utf-8")
     return ForecastRun(forecast, metrics, wins, sentence)
+
+
+def run_backtest(
+    table: Table,
+    forecaster: Forecaster,
+    *,
+    first_origin: Any = None,
+    last_origin: Any = None,
+    stride: int = 1,
+    refit: str | int = "never",
+    statistical: bool = True,
+    say: Callable[[str], None] = lambda line: None,
+) -> Backtest:
+    """Train on the rows up to the first origin, and forecast from each origin from there on.
+
+    Args:
+        table: all rows.
+        forecaster: not yet fitted.
+        first_origin, last_origin, stride, refit, statistical: as for `Forecaster.backtest`; by default the first
+            origin lies 15 % before the end.
+        say: is told what is done, a line at a time.
+
+    Raises:
+        DataError: there are too few rows before the first origin, or after it.
+        OptionError: the last origin lies before the first, or an option is out of its range.
+    """
+    every, horizon = check_rolling(stride, refit), forecaster.horizon
+    first = stops(table, held_out(table, 0.15, horizon))
+    if first_origin is not None:
+        first = row_after(table, check_time(table, first_origin), "right")
+    kept = table.until(first).nonempty()
+    if not len(kept):
+        begins = show_time(table.times.min())
+        raise DataError(
+            "--first-origin", f"rows up to it, the first is {begins}", str(first_origin), "Name a later one."
+        )
+    origin = kept.times.max()
+    if last_origin is not None and check_time(table, last_origin) < origin:
+        raise OptionError(
+            "--last-origin", f"a time from {show_time(origin)} on, the first origin", str(last_origin)
+        )
+    if not (table.starts[1:] - first >= horizon).any():
+        raise DataError(
+            "--first-origin",
+            f"{horizon} rows after it",
+            f"{show_time(origin)}, too near the end",
+            "Name an earlier one.",
+        )
+    say(f"Training on {len(kept):,} rows up to {show_time(origin)}.")
+    forecaster.fit(kept)
+    _, stop = origin_rows(forecaster, table, None, last_origin)
+    return roll(forecaster, table, first, stop, stride=stride, every=every, with_statistical=statistical)
 
 
 def _in_utc(frame: Any) -> Any:
