@@ -1,11 +1,12 @@
 """MNIST row by row: accuracy by epoch of the published networks, and seconds an epoch beside torch.nn and Keras on JAX.
 
-    python benchmarks/mnist_rows.py accuracy [--only rnn] [--seeds 3] [--epochs 100]
+    python benchmarks/mnist_rows.py accuracy [--only rnn] [--seeds 3] [--epochs 100] [--folder DIR]
     python benchmarks/mnist_rows.py seconds [--only rnn] [--epochs 3]
 
 Needs mnist.npz in $UNROLLED_DATA, or a network. `accuracy` appends a row for each network to
 benchmarks/results/mnist_rows.csv: the mean test accuracy of the last five epochs, its median over the seeds and its
-spread. The seeds are members that are trained together. `seconds` appends to benchmarks/results/mnist_seconds.csv:
+spread. The seeds are members that are trained together; with --folder a run that was stopped goes on from its last
+checkpoint, with the same bits. `seconds` appends to benchmarks/results/mnist_seconds.csv:
 by turns in one run, the median of the epochs after the first. Who is not installed is left out.
 
 Protocol: 28 steps of 28 points in [0, 1], the first 55,000 images, batches of 150, Adam at 0.001, cross-entropy.
@@ -55,7 +56,7 @@ def make(name):
     return nn.Sequential(*stack, ur.nn.Dense(units, 10))
 
 
-def accuracy(name, seeds, epochs):
+def accuracy(name, seeds, epochs, folder=None):
     """Train so many members together; the test accuracy of each after each epoch, by `fit`'s own measure."""
     import numpy as np
 
@@ -68,7 +69,9 @@ def accuracy(name, seeds, epochs):
     )  # fmt: skip
     start = time.perf_counter()
     # the test images stand where validation does, to be measured after each epoch; nothing is chosen by them
-    run = ur.fit(lambda: make(name), (x, y), (x_test, y_test), training)
+    place = None if folder is None else folder / name
+    resume = place is not None and place.exists()
+    run = ur.fit(lambda: make(name), (x, y), (x_test, y_test), training, folder=place, resume=resume)
     found = np.array(
         [[row["valid_accuracy"] for row in run.history if row["member"] == m] for m in range(seeds)]
     )
@@ -77,7 +80,7 @@ def accuracy(name, seeds, epochs):
         "network": name, "epochs": epochs, "seeds": seeds, "first": f"{np.median(found[:, 0]):.4f}",
         "last_five": f"{np.median(last):.4f}", "lowest": f"{last.min():.4f}", "highest": f"{last.max():.4f}",
         "asked": NETWORKS[name][3], "met": bool(np.median(last) >= NETWORKS[name][3]),
-        "minutes": f"{(time.perf_counter() - start) / 60:.1f}",
+        "minutes": "" if resume else f"{(time.perf_counter() - start) / 60:.1f}",
     }  # fmt: skip
 
 
@@ -184,10 +187,11 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, help="by default 100, or 3 for seconds")
     parser.add_argument("--images", type=int, default=55_000, help="of an epoch, for seconds")
+    parser.add_argument("--folder", type=Path, help="for checkpoints of accuracy")
     options = parser.parse_args()
     for name in options.only:
         if options.what == "accuracy":
-            row, file = accuracy(name, options.seeds, options.epochs or 100), "mnist_rows.csv"
+            row, file = accuracy(name, options.seeds, options.epochs or 100, options.folder), "mnist_rows.csv"
         else:
             row, file = seconds(name, options.epochs or 3, options.images), "mnist_seconds.csv"
         print(*(f"{key} {value}" for key, value in row.items()), sep=", ", flush=True)

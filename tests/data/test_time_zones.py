@@ -66,16 +66,14 @@ def test_a_zone_whose_clocks_will_change_is_kept():
     """Else the forecast of hours across the change, and newer rows, would not follow."""
     old = read_table(pd.DataFrame({"ds": hours("2020-03-20", 48), "y": np.arange(48.0)}))
     assert old.zone == "Europe/Paris"
-    newer = read_table(
-        pd.DataFrame({"ds": text(hours("2020-03-22", 240)), "y": 1.0}), frequency=old.frequency, zone=old.zone
-    )
+    newer = read_table(pd.DataFrame({"ds": text(hours("2020-03-22", 240)), "y": 1.0}), like=old)
     joined = old.followed_by(newer)
     assert (len(joined), joined.zone) == (288, "Europe/Paris")
     naive = pd.DataFrame({"ds": pd.date_range("2020-03-22", periods=40, freq="h"), "y": 1.0})
     with pytest.raises(
         DataError, match=r"times with a zone or an offset, as before \(Europe/Paris\), got times without"
     ):
-        read_table(naive, zone=old.zone)
+        read_table(naive, like=old)
     with pytest.raises(DataError, match="newer rows: expected times with one"):
         old.followed_by(read_table(naive))
     fixed = pd.DataFrame({"ds": hours("2020-03-22", 48, zone="UTC"), "y": 1.0})

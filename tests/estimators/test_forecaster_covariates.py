@@ -72,6 +72,30 @@ def test_what_lacks_ahead_is_an_error(fitted):
     assert np.isfinite(fitted.predict(future=rows.assign(kind="sale", price=0.0))["mean"]).all()
 
 
+def test_a_column_that_newer_rows_leave_empty_goes_on_with_its_last_value(fitted):
+    future = TABLE[405:408][["ds", "kind", "price"]]
+    newer, last = TABLE[400:405], TABLE["rain"][399]
+    wanted = fitted.predict(newer.assign(rain=last), future)["mean"]
+    assert fitted.predict(newer.assign(rain=np.nan), future)["mean"].tolist() == wanted.tolist()
+    with pytest.raises(DataError, match="column 'rain': expected values, got empty cells only"):
+        fitted.predict(TABLE[:400].assign(rain=np.nan), future)
+    with pytest.raises(DataError, match="column 'rain': expected values, got empty cells only"):
+        fitted.backtest(TABLE.assign(rain=np.nan))
+    with pytest.raises(DataError, match="from the last one with a value on"):  # the first of them has none
+        fitted.predict(newer.assign(y=[np.nan, 1, 2, 3, 4]), future)
+    whole = TABLE[399:405].assign(y=[TABLE["y"][399], np.nan, 1, 2, 3, 4])
+    assert np.isfinite(fitted.predict(whole, future)["mean"]).all()
+
+
+def test_labels_stay_labels_in_newer_rows_where_they_look_like_numbers():
+    shift = np.where(np.arange(300) % 7 < 5, "1", "night")  # a Monday to Friday of numbers alone
+    table = TABLE[:300].assign(kind=shift)[["ds", "y", "kind"]]
+    forecaster = ur.Forecaster(1, model="linear").fit(table[:-20], known=["kind"])
+    newer, future = table[280:285].assign(kind=1), table[285:286].assign(kind=1)
+    texts = newer.assign(kind="1"), future.assign(kind="1")
+    assert forecaster.predict(newer, future)["mean"].tolist() == forecaster.predict(*texts)["mean"].tolist()
+
+
 def test_a_label_that_training_did_not_see_is_said(fitted, caplog):
     rows = fitted.make_future_frame().assign(kind="festival", price=0.0)
     assert np.isfinite(fitted.predict(future=rows)["mean"]).all()

@@ -56,13 +56,16 @@ def carried(
 ) -> NDArray[np.float64]:
     """Return a column with the last value carried over its gaps, and the first one back to the series' start.
 
+    A series without a value stays NaN.
+
     >>> carried(np.array([np.nan, 1.0, np.nan, 2.0]), np.array([False, True, False, True]), np.array([0, 4])).tolist()
     [1.0, 1.0, 1.0, 2.0]
     """
     if present.all():
         return column
     before, after = _neighbours(present, starts)
-    return column[np.where(before < 0, after, before)]
+    source = np.where(before < 0, after, before)
+    return np.where(source < 0, np.nan, column[source])
 
 
 def _neighbours(present: NDArray[np.bool_], starts: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -1,6 +1,6 @@
 """Which column is what: the targets, the times, the series, and what is known beside them."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -195,23 +195,26 @@ def static_values(
 
 
 def values_of(
-    columns: Columns, roles: Roles, notes: list[str]
+    columns: Columns, roles: Roles, notes: list[str], kinds: tuple[Collection[str], tuple[str, ...]] | None = None
 ) -> tuple[NDArray[np.float64], tuple[str, ...], dict[str, NDArray[Any]], tuple[str, ...]]:
     """Return the columns as numbers, the names of the numeric ones, and the categories of the others by name.
 
     An empty cell is NaN; but in a column of categories that is empty in most rows it is one of them:
-    the names of those columns come last.
+    the names of those columns come last. `kinds` has both, the columns of categories and those that are empty in most
+    rows, from an earlier table; then a column beside the targets may be empty.
     """
-    labelled = [name for name in roles.known if not is_numeric(columns, name)]
+    labelled = [name for name in roles.known if (name in kinds[0] if kinds else not is_numeric(columns, name))]
     numeric = (*roles.targets, *roles.observed, *(name for name in roles.known if name not in labelled))
     cells = [numbers(columns, name, notes) for name in numeric]
     found: dict[str, NDArray[Any]] = {}
     texts = {name: categories(columns, name) for name in labelled}
-    blank = tuple(name for name, text in texts.items() if np.mean(text == "") >= 0.5)
+    blank = kinds[1] if kinds else tuple(name for name, text in texts.items() if np.mean(text == "") >= 0.5)
     for name, text in texts.items():
         codes, found[name] = _coded(text, blank=name in blank)
         cells.append(codes)
     for name, column in zip((*numeric, *labelled), cells, strict=True):
+        if kinds and name not in roles.targets:
+            continue
         if np.isnan(column).all() or (name in found and not any(found[name])):
             expected = "values" if name in found else "numbers"
             raise DataError(f"column {name!r}", expected, "empty cells only", "Name another column.")

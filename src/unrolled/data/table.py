@@ -209,14 +209,18 @@ class Table:
             both = self.ahead.of(others)._with_more_series(both) if len(others) else both
             place = {name: index for index, name in enumerate(both.names)}
             ahead = both.of([place[name] for name in names])
+        starts = _starts(np.bincount(owner, minlength=len(names)))
+        values, observed = joined(self.values, newer.values), joined(self.observed, newer.observed)
+        for column in np.flatnonzero(np.isnan(values).any(axis=0)):  # of which the newer rows have no value at all
+            values[:, column] = carried(values[:, column], ~np.isnan(values[:, column]), starts)
         return dataclasses.replace(
             newer,
             series=newer.series or self.series,
             names=names,
-            starts=_starts(np.bincount(owner, minlength=len(names))),
+            starts=starts,
             times=joined(self.times, newer.times),
-            values=joined(self.values, newer.values),
-            observed=joined(self.observed, newer.observed),
+            values=values,
+            observed=observed,
             labels={name: joined(self.labels[name], newer.labels[name]) for name in newer.labels},
             blank=self.blank,
             static={
@@ -244,7 +248,7 @@ class Table:
                 f"newer rows{of_series}",
                 f"rows from {show_time(follows[one])} on, where the known data end",
                 f"rows from {show_time(newer.times[rows[one]])} on",
-                "Give the rows between as well.",
+                "Give the rows between as well; if they are empty, from the last one with a value on.",
             )
 
     def _renamed(self, series: str, names: tuple[str, ...]) -> "Table":
@@ -326,8 +330,7 @@ def read_table(
     observed: str | Iterable[str] = (),
     static: str | Iterable[str] = (),
     gaps: str = "fill",
-    frequency: Frequency | None = None,
-    zone: str | None = None,
+    like: Table | None = None,
 ) -> Table:
     """Read and check the table that a forecast starts from.
 
@@ -346,8 +349,8 @@ def read_table(
         observed: numeric columns of which only the past is known.
         static: columns that say one thing of each series, numeric or categorical.
         gaps: "fill", or "refuse" to raise an error instead.
-        frequency: the calendar, where it is known already.
-        zone: the zone of an earlier table, "" for none, to have the times in the same way.
+        like: an earlier table, in place of all names: columns, kinds of values, calendar and zone are as there, and
+            a known or observed column may be empty, which is NaN then.
 
     Raises:
         DataError: a column is missing, not numeric or in two roles, times are irregular, one time of
@@ -363,20 +366,27 @@ def read_table(
     if gaps not in ("fill", "refuse"):
         raise OptionError("gaps", "'fill' or 'refuse'", repr(gaps))
     columns = read_columns(source)
-    roles = find_roles(columns, target, time, series, known, observed, static)
+    if like is None:
+        roles = find_roles(columns, target, time, series, known, observed, static)
+    else:
+        roles = find_roles(
+            columns, like.targets, like.time or None, like.series or None, like.known, like.past, [*like.static]
+        )
     notes: list[str] = []
     owner, names = series_numbers(columns, roles.series)
-    values, numeric, found, blank = values_of(columns, roles, notes)
+    kinds = None if like is None else ([*like.labels], like.blank)
+    values, numeric, found, blank = values_of(columns, roles, notes, kinds)
     if roles.time:
-        stamps, zone = times(columns, roles.time, notes, owner, zone)
+        stamps, zone = times(columns, roles.time, notes, owner, None if like is None else like.zone)
     else:
         stamps, zone = _row_numbers(owner), ""
     fixed = {name: static_values(columns, name, owner, names, notes) for name in roles.static}
     where = f"{columns.source}, column {roles.time or 'row'!r}"
     rows = in_order(Rows(owner, stamps, values, names), where, roles.time or "row", [*found.values()], notes)
-    rows, kept = with_values(rows, numeric, len(roles.targets), notes)
+    needed = numeric if like is None else like.targets
+    rows, kept = with_values(rows, needed, len(roles.targets), notes)
     where = f"column {roles.time!r}" if roles.time else columns.source
-    calendar = frequency or infer_frequency(rows.times, where, rows.series, rows.names)
+    calendar = like.frequency if like else infer_frequency(rows.times, where, rows.series, rows.names)
     rows = on_calendar(rows, calendar, notes)
     whole = Table(
         rows.times, rows.values, ~np.isnan(rows.values), (*numeric, *found), calendar, roles.time, columns.kind,

@@ -358,11 +358,7 @@ class Forecaster(BaseEstimator):
         Raises:
             DataError: as `read_table`, or the rows follow another calendar.
         """
-        tail = self.tail_
-        return read_table(
-            frame, target=tail.targets, time=tail.time or None, series=tail.series or None, known=tail.known,
-            observed=tail.past, static=tuple(tail.static), gaps=gaps, frequency=tail.frequency, zone=tail.zone,
-        )  # fmt: skip
+        return read_table(frame, gaps=gaps, like=self.tail_)
 
     @repeatable()
     def predict(self, frame: Any = None, future: Any = None, *, series: Sequence[str] | None = None) -> Any:
@@ -437,7 +433,7 @@ class Forecaster(BaseEstimator):
 
         self._check_fitted()
         every = check_rolling(stride, refit)
-        table = frame if isinstance(frame, Table) else self.read(frame)
+        table = _filled(frame if isinstance(frame, Table) else self.read(frame))
         rows = origin_rows(self, table, first_origin, last_origin)
         return roll(self, table, *rows, stride=stride, every=every, with_statistical=statistical)
 
@@ -587,7 +583,19 @@ class Forecaster(BaseEstimator):
         """Return the rows that a forecast of a frame's series starts from, with older ones where it has too few."""
         newer = frame if isinstance(frame, Table) else self.read(frame)
         if (np.diff(newer.starts) >= self.window_).all():
-            return newer
+            return _filled(newer)
         names = newer.names if newer.series else self.tail_.names
         joined = self.tail_.followed_by(newer)
-        return joined.of([joined.names.index(name) for name in names])
+        return _filled(joined.of([joined.names.index(name) for name in names]))
+
+
+def _filled(table: Table) -> Table:
+    """Return the table; raise where a column of a series has no value at all to go on with."""
+    lacking = np.isnan(table.values)
+    if lacking.any():
+        column = table.columns[int(np.argmax(lacking.any(axis=0)))]
+        series = table.names[int(table.owner[np.argmax(lacking.any(axis=1))])]
+        got = "empty cells only" + (f" in series {series!r}" if series else "")
+        raise DataError(f"column {column!r}", "values", got, "Give rows that have some.")
+    return table
+
