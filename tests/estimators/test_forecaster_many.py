@@ -8,6 +8,7 @@ import unrolled as ur
 from unrolled.data import read_table
 from unrolled.data.windows import Windows
 from unrolled.errors import DataError, OptionError
+from unrolled.estimators.plan import stops
 
 QUICK = ur.Training("mae", "adamw", 3e-3, "one-cycle", epochs=4, batch_size=32, restore_best=False)
 HORIZON = 4
@@ -223,23 +224,53 @@ def test_a_log_forecast_is_above_zero():
     assert (frame["lo-95"] > 0).all()
 
 
-@pytest.mark.parametrize("every", [1, 2])
-def test_a_refitted_backtest_is_that_of_models_trained_then(every):
+@pytest.mark.parametrize(("every", "transform"), [(1, None), (2, "log")])
+def test_a_refitted_backtest_is_that_of_models_trained_then(every, transform):
     rows = one("a1", 90)
-    forecaster = ur.Forecaster(HORIZON, members=1, model="gru", training=QUICK).fit(rows[:60], target="y")
+    options = {"members": 1, "model": "gru", "training": QUICK, "transform": transform}
+    forecaster = ur.Forecaster(HORIZON, **options).fit(rows[:60], target="y")
     origins = rows["ds"][[70, 75, 80]].tolist()
     refit = "always" if every == 1 else every
     frame = forecaster.backtest(rows, origins[0], origins[-1], stride=5, refit=refit).frame
     assert frame["origin"].unique().tolist() == origins
     for number, origin in enumerate(origins):
         then = origins[number - number % every]
-        fresh = ur.Forecaster(HORIZON, members=1, model="gru", training=QUICK)
-        fresh.fit(rows[rows["ds"] <= then], target="y")
-        np.testing.assert_allclose(
-            frame[frame["origin"] == origin]["mean"],
-            fresh.predict(rows[rows["ds"] <= origin])["mean"],
-            rtol=1e-5,
-        )
+        fresh = ur.Forecaster(HORIZON, **options).fit(rows[rows["ds"] <= then], target="y")
+        columns = ["mean", "lo-80", "hi-95"] if then == origin else ["mean"]  # later the intervals follow the misses
+        found, expected = frame[frame["origin"] == origin], fresh.predict(rows[rows["ds"] <= origin])
+        np.testing.assert_allclose(found[columns], expected[columns], rtol=1e-5)
+
+
+def test_a_refitted_backtest_scales_a_new_series_by_its_rows_until_then():
+    rows = pd.concat([one("a1", 90), one("b1", 40, level=50.0, start=FIRST + pd.Timedelta(days=50), seed=1)])
+    forecaster = ur.Forecaster(HORIZON, model="linear", input_steps=7, calendar=False, season=1)
+    forecaster.fit(rows[rows["ds"] <= FIRST + pd.Timedelta(days=55)], target="y", series="unique_id")
+    origin = FIRST + pd.Timedelta(days=57)  # b1 has eight rows by then: enough to forecast, too few to learn from
+    frames = []
+    for factor in (1.0, 30.0):
+        later = rows.assign(y=np.where(rows["ds"] > origin, factor * rows["y"], rows["y"]))
+        frame = forecaster.backtest(later, origin, origin, refit="always").frame
+        assert frame["series"].unique().tolist() == ["a1", "b1"]
+        frames.append(frame["mean"].tolist())
+    assert frames[0] == frames[1]
+
+
+def test_mase_divides_by_the_changes_before_the_first_origin():
+    rows = one("a1", 120)
+    rows.loc[95:, "y"] *= 3  # what comes after it must not count
+    forecaster = ur.Forecaster(HORIZON, model="linear").fit(rows[:90], target="y")
+    scores = forecaster.backtest(rows, rows["ds"][90]).scores["model"]
+    before = rows["y"][:91].to_numpy()
+    assert scores["mase"] == pytest.approx(scores["mae"] / np.abs(before[7:] - before[:-7]).mean())
+
+
+def test_what_is_held_back_begins_at_the_same_time_in_all_series():
+    table = read_table(several(), target="y", series="unique_id")
+    begin = stops(table, 30)  # of a1, which ends last
+    assert (begin - table.starts[:-1]).tolist() == [90, 90, 45]
+    assert len({table.times[row] for row in begin}) == 1
+    numbered = read_table(several()[["unique_id", "y"]], target="y", series="unique_id")
+    assert (stops(numbered, 30) - numbered.starts[:-1]).tolist() == [90, 70, 30]
 
 
 def test_a_change_of_clocks():
