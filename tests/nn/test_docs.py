@@ -1,6 +1,7 @@
 """The code in the pages on layers, kernels, training and classification runs, and prints what they say."""
 
 import doctest
+import re
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,16 @@ def test_the_code_of_a_page(page):
     )
     assert found.attempted > 3
     assert not found.failed
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("page", ["README.md", "docs/forecast.md"])
+def test_the_blocks_of_python(page, tmp_path, monkeypatch, capsys):
+    """Each block by itself, as a reader would paste it into a new file."""
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", (DOCS.parent / page).read_text("utf-8"), re.M | re.S)
+    assert blocks
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"{page}, block {number + 1}", "exec"), {"__name__": "__main__"})
+    assert "nan" not in capsys.readouterr().out.lower()
