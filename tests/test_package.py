@@ -23,8 +23,10 @@ ORDER = (
     "estimators",
     "report",
     "recipes",
+    "machine",
     "terminal",
     "classify",
+    "reproduce",
     "cli",
 )
 DATA_SEES = {"errors", "data"}

@@ -13,6 +13,7 @@ from typer import Argument, Option
 
 from unrolled.classify import classify, predict_classes
 from unrolled.errors import UnrolledError
+from unrolled.reproduce import reproduce
 from unrolled.terminal import (
     Notes,
     check_new,
@@ -226,35 +227,15 @@ def predict(
 
 
 app.command()(classify)
+app.command()(reproduce)
 
 
 @app.command()
 def info(as_json: Json = False) -> None:
     """Show versions, the processor's features, the kernels in use and the threads."""
-    import platform
+    from unrolled.machine import machine_facts
 
-    import numpy
-    import pandas
-    import torch
-
-    from unrolled import __version__
-    from unrolled.kernels import native
-    from unrolled.kernels.dispatch import TABLE
-
-    found = {
-        "unrolled": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "pandas": pandas.__version__,
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor features": torch.backends.cpu.get_cpu_capability(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "recurrent kernels": ", ".join(row.name for row in TABLE if row.built),
-        "C++ kernels": native.instruction_set(),
-        "threads": native.threads(),
-        "torch threads": torch.get_num_threads(),
-    }
+    found = machine_facts()
     if as_json:
         print_json(found)
         return

@@ -236,7 +236,9 @@ def test_a_refitted_backtest_is_that_of_models_trained_then(every, transform):
     for number, origin in enumerate(origins):
         then = origins[number - number % every]
         fresh = ur.Forecaster(HORIZON, **options).fit(rows[rows["ds"] <= then], target="y")
-        columns = ["mean", "lo-80", "hi-95"] if then == origin else ["mean"]  # later the intervals follow the misses
+        columns = (
+            ["mean", "lo-80", "hi-95"] if then == origin else ["mean"]
+        )  # later the intervals follow the misses
         found, expected = frame[frame["origin"] == origin], fresh.predict(rows[rows["ds"] <= origin])
         np.testing.assert_allclose(found[columns], expected[columns], rtol=1e-5)
 
@@ -245,7 +247,9 @@ def test_a_refitted_backtest_scales_a_new_series_by_its_rows_until_then():
     rows = pd.concat([one("a1", 90), one("b1", 40, level=50.0, start=FIRST + pd.Timedelta(days=50), seed=1)])
     forecaster = ur.Forecaster(HORIZON, model="linear", input_steps=7, calendar=False, season=1)
     forecaster.fit(rows[rows["ds"] <= FIRST + pd.Timedelta(days=55)], target="y", series="unique_id")
-    origin = FIRST + pd.Timedelta(days=57)  # b1 has eight rows by then: enough to forecast, too few to learn from
+    origin = FIRST + pd.Timedelta(
+        days=57
+    )  # b1 has eight rows by then: enough to forecast, too few to learn from
     frames = []
     for factor in (1.0, 30.0):
         later = rows.assign(y=np.where(rows["ds"] > origin, factor * rows["y"], rows["y"]))

@@ -195,7 +195,10 @@ def static_values(
 
 
 def values_of(
-    columns: Columns, roles: Roles, notes: list[str], kinds: tuple[Collection[str], tuple[str, ...]] | None = None
+    columns: Columns,
+    roles: Roles,
+    notes: list[str],
+    kinds: tuple[Collection[str], tuple[str, ...]] | None = None,
 ) -> tuple[NDArray[np.float64], tuple[str, ...], dict[str, NDArray[Any]], tuple[str, ...]]:
     """Return the columns as numbers, the names of the numeric ones, and the categories of the others by name.
 
@@ -203,7 +206,9 @@ def values_of(
     the names of those columns come last. `kinds` has both, the columns of categories and those that are empty in most
     rows, from an earlier table; then a column beside the targets may be empty.
     """
-    labelled = [name for name in roles.known if (name in kinds[0] if kinds else not is_numeric(columns, name))]
+    labelled = [
+        name for name in roles.known if (name in kinds[0] if kinds else not is_numeric(columns, name))
+    ]
     numeric = (*roles.targets, *roles.observed, *(name for name in roles.known if name not in labelled))
     cells = [numbers(columns, name, notes) for name in numeric]
     found: dict[str, NDArray[Any]] = {}

@@ -211,7 +211,9 @@ class Table:
             ahead = both.of([place[name] for name in names])
         starts = _starts(np.bincount(owner, minlength=len(names)))
         values, observed = joined(self.values, newer.values), joined(self.observed, newer.observed)
-        for column in np.flatnonzero(np.isnan(values).any(axis=0)):  # of which the newer rows have no value at all
+        for column in np.flatnonzero(
+            np.isnan(values).any(axis=0)
+        ):  # of which the newer rows have no value at all
             values[:, column] = carried(values[:, column], ~np.isnan(values[:, column]), starts)
         return dataclasses.replace(
             newer,
@@ -370,7 +372,13 @@ def read_table(
         roles = find_roles(columns, target, time, series, known, observed, static)
     else:
         roles = find_roles(
-            columns, like.targets, like.time or None, like.series or None, like.known, like.past, [*like.static]
+            columns,
+            like.targets,
+            like.time or None,
+            like.series or None,
+            like.known,
+            like.past,
+            [*like.static],
         )
     notes: list[str] = []
     owner, names = series_numbers(columns, roles.series)

@@ -598,4 +598,3 @@ def _filled(table: Table) -> Table:
         got = "empty cells only" + (f" in series {series!r}" if series else "")
         raise DataError(f"column {column!r}", "values", got, "Give rows that have some.")
     return table
-
