@@ -6,6 +6,8 @@ Prints seconds (of `fit`, compiling included) and the validation error in riders
 import sys
 import time
 
+__all__ = ["main"]
+
 
 def main(path: str) -> None:
     """Train one seed, as published."""
