@@ -13,7 +13,7 @@ from typer import Argument, Option
 
 from unrolled.classify import classify, predict_classes
 from unrolled.errors import UnrolledError
-from unrolled.reproduce import reproduce
+from unrolled.reproduce import compare, reproduce
 from unrolled.terminal import (
     Notes,
     check_new,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
+MANY = ("--levels", "--steps")  # options that take several numbers
 SHOWN = 3  # forecasts of several series or targets that are printed
 
 app = typer.Typer(
@@ -228,6 +229,7 @@ def predict(
 
 app.command()(classify)
 app.command()(reproduce)
+app.command()(compare)
 
 
 @app.command()
@@ -296,12 +298,12 @@ def _seconds(budget: str | None) -> float | None:
 def _spread(arguments: list[str]) -> list[str]:
     """Write `--levels 80 95` as `--levels 80 --levels 95`, which is what the parser understands."""
     spread: list[str] = []
-    inside = False
+    option = ""
     for word in arguments:
-        if inside and word.isdigit() and spread[-1] != "--levels":
-            spread.append("--levels")
+        if option and word.isdigit() and spread[-1] != option:
+            spread.append(option)
         elif not word.isdigit():
-            inside = word == "--levels"
+            option = word if word in MANY else ""
         spread.append(word)
     return spread
 

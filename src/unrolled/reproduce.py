@@ -1,4 +1,4 @@
-"""The command `unrolled reproduce`: the published experiments, ours beside theirs."""
+"""The commands `unrolled reproduce`, the published experiments, and `unrolled compare`, the layers side by side."""
 
 import datetime
 import json
@@ -11,9 +11,9 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from unrolled.errors import OptionError
-from unrolled.terminal import console, new_folder, print_json, say
+from unrolled.terminal import check_new, console, new_folder, print_json, say, write_csv
 
-__all__ = ["reproduce"]
+__all__ = ["compare", "reproduce"]
 
 
 def reproduce(
@@ -62,6 +62,51 @@ def reproduce(
     say(f"\nReport: {out / 'report.html'}; the same as results.md and results.json")
     if as_json:
         print_json({"out": str(out), **result})
+
+
+def compare(
+    steps: Annotated[
+        list[int], Option(help="Lengths of the sequences: --steps 50 200 1000.", metavar="N…")
+    ] = [50, 200, 1000],  # noqa: B006
+    units: Annotated[int, Option(help="Of each layer.")] = 64,
+    epochs: Annotated[int, Option(help="Of 2,000 sequences.")] = 30,
+    seeds: Annotated[int, Option(help="Networks for each figure; the errors' median is shown.")] = 1,
+    out: Annotated[Path | None, Option(help="CSV file to write; it must not exist.")] = None,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace that file.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print the result as JSON on standard output.")] = False,
+) -> None:
+    """Compare SimpleRNN, LSTM, GRU and convolutions: parameters, memory, time, and error as the span grows."""
+    import dataclasses
+
+    import pandas as pd
+
+    from unrolled.recipes.compare import LEAST, NETWORKS
+    from unrolled.recipes.compare import compare as run
+
+    for name, value, least in (
+        ("steps", min(steps), LEAST),
+        ("units", units, 1),
+        ("epochs", epochs, 1),
+        ("seeds", seeds, 1),
+    ):
+        if value < least[name]:
+            raise OptionError("compare", f"{name} of at least {least[name]}", str(value))
+    check_new(out, overwrite)
+    say(
+        "error: of adding the mean square, 0.167 by chance; of copying the share of wrong symbols, 0.75 by chance"
+    )
+    say(f"{'':9}{'steps':>6}  {'':16}{'parameters':>11}{'MB':>7}{'s an epoch':>12}{'error':>9}")
+    found = []
+    for one in run(steps, units, epochs, seeds):
+        found.append(dataclasses.asdict(one))
+        task, length = (one.task, f"{one.steps:,}") if one.network == NETWORKS[0] else ("", "")
+        say(
+            f"{task:9}{length:>6}  {one.network:16}{one.parameters:>11,}"
+            f"{one.megabytes:>7.1f}{one.seconds:>12.2f}{one.error:>9.4f}"
+        )
+    write_csv(pd.DataFrame(found), out)
+    if as_json:
+        print_json({"compared": found})
 
 
 def _show(row: Any) -> None:

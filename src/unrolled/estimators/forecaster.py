@@ -287,7 +287,9 @@ class Forecaster(BaseEstimator):
         if self.model != "auto":
             return (self.model,)
         # A line has no quantiles, and a convolution of stride 2 no outputs at every step.
-        barred = ["linear"] * bool(self.architecture_.quantiles) + ["conv-gru"] * (self.strategy == "sequence")
+        barred = ["linear"] * bool(self.architecture_.quantiles) + ["conv-gru"] * (
+            self.strategy == "sequence"
+        )
         return [model for model in CANDIDATES if model not in barred]
 
     def _learn(
