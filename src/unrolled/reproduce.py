@@ -83,12 +83,9 @@ def compare(
     from unrolled.recipes.compare import LEAST, NETWORKS
     from unrolled.recipes.compare import compare as run
 
-    for name, value, least in (
-        ("steps", min(steps), LEAST),
-        ("units", units, 1),
-        ("epochs", epochs, 1),
-        ("seeds", seeds, 1),
-    ):
+    least = {"steps": LEAST, "units": 1, "epochs": 1, "seeds": 1}
+    given = {"steps": min(steps), "units": units, "epochs": epochs, "seeds": seeds}
+    for name, value in given.items():
         if value < least[name]:
             raise OptionError("compare", f"{name} of at least {least[name]}", str(value))
     check_new(out, overwrite)
