@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from unrolled.errors import OptionError
-from unrolled.terminal import check_new, console, new_folder, print_json, say, write_csv
+from unrolled.terminal import check_new, console, new_folder, print_json, say, say_wrapped, write_csv
 
 __all__ = ["compare", "reproduce"]
 
@@ -89,8 +89,8 @@ def compare(
         if value < least[name]:
             raise OptionError("compare", f"{name} of at least {least[name]}", str(value))
     check_new(out, overwrite)
-    say(
-        "error: of adding the mean square, 0.167 by chance; of copying the share of wrong symbols, 0.75 by chance"
+    say_wrapped(
+        "Error: of adding the mean square, 0.167 by chance; of copying the share of wrong symbols, 0.75 by chance."
     )
     say(f"{'':9}{'steps':>6}  {'':16}{'parameters':>11}{'MB':>7}{'s an epoch':>12}{'error':>9}")
     found = []

@@ -77,7 +77,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
         rows[0]["parameters"] == (2 * 4 + 4 * 4 + 4) + (4 + 1)
         and rows[1]["parameters"] == 4 * (2 * 4 + 4 * 4 + 4) + 5
     )
-    assert max(map(len, printed.err.splitlines())) <= 100 and out.read_text().count("\n") == 17
+    assert max(map(len, printed.err.splitlines())) <= 80 and out.read_text().count("\n") == 17
     assert _run(words) == 2 and "expected a new file" in capsys.readouterr().err
     for option, message in (
         ("--steps", "steps of at least 11, got 0"),
