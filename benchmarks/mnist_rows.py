@@ -79,7 +79,7 @@ def accuracy(name, seeds, epochs, folder=None, clip=None, glorot=False):
     )  # fmt: skip
     start = time.perf_counter()
     # the test images stand where validation does, to be measured after each epoch; nothing is chosen by them
-    called = name + f", clip {clip:g}" * (clip is not None) + ", glorot" * glorot
+    called = name + ("" if clip is None else f", clip {clip:g}") + ", glorot" * glorot
     place = None if folder is None else folder / called.replace(", ", "-").replace(" ", "-")
     resume = place is not None and place.exists()
     run = ur.fit(lambda: make(name, glorot), (x, y), (x_test, y_test), training, folder=place, resume=resume)
