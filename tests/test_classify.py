@@ -117,7 +117,7 @@ def test_the_same_seed_gives_the_same_files(folder, tmp_path, capsys):
             "texts.csv: expected a column 'txt', got the columns 'text', 'kind'.",
         ),
         (
-            ["--label", "text", "--text", "text", "--test-size", "2"],
+            ["--label", "kind", "--text", "text", "--test-size", "2"],
             "--test-size: expected a share between 0 and 1",
         ),
         (["--text", "text"], "Missing option '--label'"),
