@@ -9,7 +9,8 @@ benchmarks/results/mnist_rows.csv: the mean test accuracy of the last five epoch
 spread. The seeds are members that are trained together; with --folder a run that was stopped goes on from its last
 checkpoint, with the same bits; --clip scales gradients down to a norm, --glorot draws the recurrent weights as
 TensorFlow's BasicRNNCell does, with the inputs' as one matrix. `seconds` appends to
-benchmarks/results/mnist_seconds.csv: by turns in one run, the median of the epochs after the first. Who is not installed is left out.
+benchmarks/results/mnist_seconds.csv: by turns in one run, the median of the epochs after the first. Who is not
+installed is left out.
 
 Protocol: 28 steps of 28 points in [0, 1], the first 55,000 images, batches of 150, Adam at 0.001, cross-entropy.
 """
