@@ -12,6 +12,7 @@ from unrolled.data.datasets import (
 from unrolled.data.frequency import Frequency, infer_frequency
 from unrolled.data.scaling import Scaler
 from unrolled.data.sequences import Sequences, SequenceSamples
+from unrolled.data.symbols import Symbols
 from unrolled.data.table import Table, read_table
 from unrolled.data.vectors import WordVectors, read_vectors
 from unrolled.data.windows import Batch, Samples, Windows, make_windows, timeseries_dataset_from_array
@@ -23,6 +24,7 @@ __all__ = [
     "Scaler",
     "SequenceSamples",
     "Sequences",
+    "Symbols",
     "Table",
     "Windows",
     "WordVectors",
