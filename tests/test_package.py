@@ -19,12 +19,14 @@ ORDER = (
     "nn",
     "networks",
     "encoders",
+    "encoder_decoder",
     "training",
     "estimators",
     "report",
     "recipes",
     "terminal",
     "classify",
+    "transcribe",
     "cli",
 )
 DATA_SEES = {"errors", "data"}

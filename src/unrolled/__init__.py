@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from unrolled.estimators.forecaster import Forecaster
     from unrolled.estimators.regressor import SequenceRegressor
     from unrolled.estimators.saving import load
+    from unrolled.estimators.transcriber import Transcriber
     from unrolled.kernels.dispatch import explain
     from unrolled.kernels.native import set_num_threads
     from unrolled.nn.dropin import accelerate
@@ -32,6 +33,7 @@ _WHERE = {
     "SequenceRegressor": "unrolled.estimators.regressor",
     "Training": "unrolled.training.options",
     "TrainingRun": "unrolled.training.options",
+    "Transcriber": "unrolled.estimators.transcriber",
     "accelerate": "unrolled.nn.dropin",
     "explain": "unrolled.kernels.dispatch",
     "fit": "unrolled.training.loop",
@@ -46,6 +48,7 @@ __all__ = [
     "SequenceRegressor",
     "Training",
     "TrainingRun",
+    "Transcriber",
     "accelerate",
     "data",
     "errors",

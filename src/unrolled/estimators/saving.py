@@ -20,6 +20,7 @@ from unrolled.estimators.intervals import Conformal, Widened
 from unrolled.estimators.lines import Lines
 from unrolled.estimators.options import check_options
 from unrolled.estimators.saving_sequences import ESTIMATORS, read_sequence_estimator
+from unrolled.estimators.saving_transcriber import read_transcriber
 from unrolled.training.options import Training, TrainingRun
 
 __all__ = ["load", "save_forecaster", "write_lines"]
@@ -57,9 +58,10 @@ def load(folder: str | Path, device: str = "auto") -> Any:
         version, estimator = config["format_version"], config["estimator"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(place, error) from error
-    if estimator in ESTIMATORS:
+    if estimator in ESTIMATORS or estimator == "Transcriber":
         try:
-            return read_sequence_estimator(config, place, device)
+            read = read_sequence_estimator if estimator in ESTIMATORS else read_transcriber
+            return read(config, place, device)
         except UnrolledError:
             raise
         except (

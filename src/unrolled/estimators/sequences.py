@@ -20,7 +20,7 @@ from unrolled.training.loop import fit, repeatable
 from unrolled.training.members import call
 from unrolled.training.options import Training
 
-__all__ = ["MODELS", "SequenceEstimator"]
+__all__ = ["CELLS", "LONG", "MODELS", "SequenceEstimator", "find_device", "free_memory"]
 
 logger = logging.getLogger("unrolled")
 
@@ -199,10 +199,7 @@ class SequenceEstimator(BaseEstimator):
         self._device()
 
     def _device(self) -> torch.device:
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise OptionError(type(self).__name__, "a CUDA device", "none", "Pass device='cpu'.")
-        wanted = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-        return torch.device(wanted)
+        return find_device(self)
 
     def _note(self, text: str) -> None:
         self.notes_.append(text)
@@ -383,7 +380,7 @@ class SequenceEstimator(BaseEstimator):
         rows = min(training.batch_size, count)
         # what is held back is read by 256 at least, without slopes
         needed = 4 * step * longest * training.members * max(1.5 * rows, min(held, max(rows, 256)))
-        free = _free_memory(self._device())
+        free = free_memory(self._device())
         if free is not None and needed > free:
             raise OptionError(
                 type(self).__name__,
@@ -432,7 +429,21 @@ class SequenceEstimator(BaseEstimator):
         return list(np.split(answers, sequences.starts[1:-1]))
 
 
-def _free_memory(device: torch.device) -> float | None:
+def find_device(estimator: Any) -> torch.device:
+    """The device that an estimator's `device` asks for.
+
+    Raises:
+        OptionError: it is not there.
+    """
+    wanted: str = estimator.device
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise OptionError(type(estimator).__name__, "a CUDA device", "none", "Pass device='cpu'.")
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)
+
+
+def free_memory(device: torch.device) -> float | None:
     """Bytes that can be had, or None where nobody knows."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
