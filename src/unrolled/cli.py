@@ -12,7 +12,7 @@ import typer
 from typer import Argument, Option
 
 from unrolled.classify import classify, predict_classes
-from unrolled.errors import UnrolledError
+from unrolled.errors import DataError, UnrolledError
 from unrolled.terminal import (
     Notes,
     check_new,
@@ -24,6 +24,7 @@ from unrolled.terminal import (
     say_wrapped,
     write_csv,
 )
+from unrolled.transcribe import train_transcriber, transcribe
 
 if TYPE_CHECKING:
     from unrolled.data.table import Table
@@ -208,12 +209,20 @@ def predict(
     """Forecast with the saved model of RUN, from the end of its data or of newer rows."""
     from unrolled.estimators.saving import load
     from unrolled.estimators.sequences import SequenceEstimator
+    from unrolled.estimators.transcriber import Transcriber
 
     check_new(out, overwrite)
     forecaster = load(run, device)
     if isinstance(forecaster, SequenceEstimator):
         predict_classes(forecaster, data, out, as_json)
         return
+    if isinstance(forecaster, Transcriber):
+        raise DataError(
+            "predict",
+            "a run of forecasts or classes",
+            "one of transcriptions",
+            "Use unrolled transcribe RUN.",
+        )
     newer = data if data is None else forecaster.read(data, gaps=gaps)
     _template(future, lambda: forecaster.make_future_frame(newer))
     frame = forecaster.predict(newer, future)
@@ -226,6 +235,13 @@ def predict(
 
 
 app.command()(classify)
+
+train = typer.Typer(
+    help="Learn to generate or to transcribe sequences, into a run folder.", rich_markup_mode=None
+)
+train.command("transcriber")(train_transcriber)
+app.add_typer(train, name="train")
+app.command()(transcribe)
 
 
 @app.command()

@@ -22,7 +22,7 @@ from unrolled.estimators.transcript_scores import score_transcripts
 from unrolled.training.loop import fit, repeatable
 from unrolled.training.options import Training
 
-__all__ = ["Transcriber", "Transcription"]
+__all__ = ["Transcriber", "Transcription", "check_search"]
 
 logger = logging.getLogger("unrolled")
 
@@ -75,8 +75,9 @@ class Transcriber(BaseEstimator):
         members: networks to train and average.
         seed: repeats everything bit for bit.
         device: "auto" (a CUDA device where there is one), "cpu", "cuda".
-        training: how to train; its `loss`, `members` and `seed` are those given here. By default one cycle of about
-            1,500 steps a member.
+        epochs: passes over the pairs, in one cycle of the learning rate; by default so many that a member makes about
+            1,500 steps.
+        training: how to train instead; its `loss`, `members` and `seed` are those given here.
 
     Attributes after `fit`:
         `run_`, the `TrainingRun`; `networks_`, its members; `architecture_`; `source_`, how sources are read;
@@ -109,6 +110,7 @@ class Transcriber(BaseEstimator):
         members: int = 3,
         seed: int = 0,
         device: str = "auto",
+        epochs: int | None = None,
         training: Training | None = None,
     ):
         self.model = model
@@ -124,6 +126,7 @@ class Transcriber(BaseEstimator):
         self.members = members
         self.seed = seed
         self.device = device
+        self.epochs = epochs
         self.training = training
 
     @repeatable()
@@ -210,7 +213,7 @@ class Transcriber(BaseEstimator):
             return_attention: whether each answer comes with its weights of attention.
 
         Returns:
-            An answer for each source, flagged where it has no end within `max_length`; this is also logged.
+            An answer for each source, flagged where it has no end within `max_length`.
 
         Raises:
             DataError: a source is empty or missing, or has a symbol that was not seen in training.
@@ -219,11 +222,7 @@ class Transcriber(BaseEstimator):
         """
         self._check_fitted()
         most = max(2 * self.longest_, 1) if max_length is None else max_length
-        for name, value in (("beam", beam), ("max_length", most)):
-            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-                raise OptionError("transcribe", f"{name} of at least 1", repr(value))
-        if not 0 <= length_power < math.inf:
-            raise OptionError("transcribe", "length_power of at least 0", repr(length_power))
+        check_search(beam, most, length_power)
         if return_attention and self.architecture_.attention is None:
             raise OptionError(
                 "transcribe", "a transcriber with attention", "attention=None", "Leave return_attention out."
@@ -244,23 +243,24 @@ class Transcriber(BaseEstimator):
                 weights = None if one.attention is None else one.attention[:, : sources.lengths[number]]
                 answer = self.target_.write(one.numbers)
                 found[number] = Transcription(answer, one.ended, one.log_probability, weights)
-        open_ = sum(not one.ended for one in found)
-        if open_:
-            logger.warning(
-                "%s of %s answers have no end within %s symbols (max_length): they are cut, and flagged.",
-                f"{open_:,}", f"{len(found):,}", f"{most:,}",
-            )  # fmt: skip
         return found
 
     def predict(self, X: Any, *, beam: int = 1, max_length: int | None = None) -> list[Any]:
-        """Return the answers alone of `transcribe`: texts, or lists of symbols.
+        """Return the answers alone of `transcribe`: texts, or lists of symbols; it is said where one has no end.
 
         Raises:
             DataError: as `transcribe`.
             ShapeError: as `transcribe`.
             OptionError: as `transcribe`.
         """
-        return [one.answer for one in self.transcribe(X, beam=beam, max_length=max_length)]
+        found = self.transcribe(X, beam=beam, max_length=max_length)
+        open_ = sum(not one.ended for one in found)
+        if open_:
+            logger.warning(
+                "%s of %s answers have no end within max_length: they are cut there.",
+                f"{open_:,}", f"{len(found):,}",
+            )  # fmt: skip
+        return [one.answer for one in found]
 
     def score(self, X: Any, y: Any, *, beam: int = 1) -> float:
         """Return the share of sources whose target is written exactly.
@@ -302,15 +302,19 @@ class Transcriber(BaseEstimator):
             if getattr(self, name) not in among:
                 wanted = f"{name} one of {', '.join(map(str, among))}"
                 raise OptionError("Transcriber", wanted, repr(getattr(self, name)))
-        for name in ("units", "layers", "members", "embedding_size"):
+        for name in ("units", "layers", "members", "embedding_size", "epochs"):
             value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or value < 1:
+            if not (name == "epochs" and value is None) and (
+                not isinstance(value, int | np.integer) or value < 1
+            ):
                 raise OptionError("Transcriber", f"{name} of at least 1", repr(value))
         for name in ("dropout", "valid_size"):
             if not 0 <= getattr(self, name) < 1:
                 raise OptionError("Transcriber", f"a {name} in [0, 1)", repr(getattr(self, name)))
         if self.training is not None and not isinstance(self.training, Training):
             raise OptionError("Transcriber", "training of unrolled.Training", repr(self.training))
+        if self.training is not None and self.epochs is not None:
+            raise OptionError("Transcriber", "epochs, or training with its own", "both", "Leave epochs out.")
         find_device(self)
 
     def make_network(self) -> EncoderDecoder:
@@ -361,7 +365,7 @@ class Transcriber(BaseEstimator):
         if self.training is not None:
             return dataclasses.replace(self.training, **fixed)
         batch = int(np.clip(count // 10, 8, 64))
-        epochs = int(np.clip(STEPS // -(-count // batch), 3, 200))
+        epochs = self.epochs or int(np.clip(STEPS // -(-count // batch), 3, 200))
         return Training(
             optimizer="adam",
             learning_rate=5e-3,
@@ -408,6 +412,15 @@ class Transcriber(BaseEstimator):
                 "y", f"{len(told):,} targets, one for each source", f"{len(actual):,}", "Check X and y."
             )
         return score_transcripts(actual, told)
+
+
+def check_search(beam: Any, max_length: Any = None, length_power: float = 1.0) -> None:
+    """Raise an `OptionError` where targets cannot be searched for like this."""
+    for name, value in (("beam", beam), ("max_length", 1 if max_length is None else max_length)):
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+            raise OptionError("transcribe", f"{name} of at least 1", repr(value))
+    if not 0 <= length_power < math.inf:
+        raise OptionError("transcribe", "length_power of at least 0", repr(length_power))
 
 
 def _features(sequences: Sequences) -> tuple[int, ...]:
