@@ -13,6 +13,7 @@ __all__ = ["TranscriptExample", "TranscriptPage", "render_transcripts", "transcr
 
 LONGEST_TEXT = 400
 WIDEST = 60  # steps of a source whose attention is shown
+DARKEST = 70  # percent of the colour in a cell, so that its number can be read
 BASELINES = {"most_frequent": "most frequent target", "copy": "source as it is"}
 
 
@@ -174,7 +175,10 @@ def _heat(example: TranscriptExample) -> dict[str, Any]:
     rows = [
         {
             "symbol": "␣" if symbol == " " else symbol,
-            "cells": [round(100 * float(weight)) for weight in weights[:WIDEST]],
+            "cells": [
+                {"percent": round(100 * float(weight)), "share": round(DARKEST * float(weight))}
+                for weight in weights[:WIDEST]
+            ],
         }
         for symbol, weights in zip(told, example.attention, strict=True)
     ]
