@@ -4,6 +4,8 @@ import itertools
 import json
 import logging
 import math
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from unrolled.encoder_decoder import Attention, CoderArchitecture, EncoderDecode
 from unrolled.errors import DataError, OptionError, RunFolderError, ShapeError
 from unrolled.estimators.beam import search
 from unrolled.estimators.transcript_scores import edit_distance
+from unrolled.report import plot_attention
 from unrolled.training.loop import fit
 from unrolled.training.members import Members
 
@@ -90,6 +93,41 @@ def test_a_wide_beam_finds_what_trying_everything_finds(attention, power):
         assert one.numbers == list(best)
         assert one.ended
         assert one.log_probability == pytest.approx(tried[best], abs=1e-5)
+
+
+def search_slowly(made, past, beam, most, power):
+    """The same in plain words: no early end, nothing in batches. Its symbols, whether ended, and log probability."""
+    alive, done = {(): 0.0}, []
+    for step in range(most + 1):
+        steps = chances(made, past, list(alive))[1][:, -1].log().tolist()
+        further = [
+            (value + more, target, symbol)
+            for (target, value), row in zip(alive.items(), steps, strict=True)
+            for symbol, more in enumerate(row)
+        ]
+        best = sorted(further, reverse=True)[: beam - len(done)]
+        done += [(value / (step + 1) ** power, target, value) for value, target, symbol in best if not symbol]
+        going = {(*target, symbol + END): value for value, target, symbol in best if symbol}
+        if step == most or not going:
+            break
+        alive = going
+    if done:
+        _, target, value = max(done)
+        return list(target), True, value
+    target = max(alive, key=alive.get)
+    return list(target), False, alive[target]
+
+
+@pytest.mark.parametrize("attention", [None, "dot", "additive"])
+@pytest.mark.parametrize(("beam", "power"), [(2, 0.0), (2, 1.0), (3, 1.0), (3, 2.0)])
+def test_a_beam_is_what_it_says(attention, beam, power):
+    made = networks(attention=attention)
+    past = torch.from_numpy(np.random.default_rng(1).integers(3, 6, (12, 4)))
+    found = search(made, past, None, beam=beam, most=6, power=power)
+    for row, one in enumerate(found):
+        numbers, ended, value = search_slowly(made, past[row : row + 1], beam, 6, power)
+        assert (one.numbers, one.ended) == (numbers, ended)
+        assert one.log_probability == pytest.approx(value, abs=1e-4)
 
 
 @pytest.mark.parametrize("attention", [None, "dot", "additive"])
@@ -280,6 +318,7 @@ def test_an_empty_target_is_one(fitted):
     X, y = ["a", "b"] * 20, ["", "x"] * 20
     made = ur.Transcriber("gru", units=8, members=1, training=QUICK).fit(X, y, progress=False)
     assert made.predict(["a", "b"]) == ["", "x"]
+    assert made.predict(one for one in "ab") == ["", "x"]
 
 
 def test_the_same_seed_gives_the_same_bits_on_any_threads(tmp_path):
@@ -371,6 +410,29 @@ def test_a_killed_training_is_resumed_to_the_same_weights(tmp_path, monkeypatch)
     for one, other in zip(whole.networks_, again.networks_, strict=True):
         for name, weight in one.state_dict().items():
             assert torch.equal(weight, other.state_dict()[name])
+
+
+@pytest.mark.slow
+def test_dates_as_they_are_measured():
+    """The benchmark in short: half its pairs, one member."""
+    make_dates = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks/transcription.py"))["make_dates"]
+    (X, y), (others, right) = make_dates(10_000, 0), make_dates(5_000, 1)
+    held = [number for number, source in enumerate(others) if source not in set(X)]
+    transcriber = ur.Transcriber(members=1).fit(X, y, progress=False)
+    assert transcriber.score([others[n] for n in held], [right[n] for n in held]) >= 0.995
+    assert transcriber.predict(["April 22, 2019", "22 Apr 2019"]) == ["2019-04-22"] * 2
+
+
+def test_the_attention_is_drawn(fitted):
+    (one,) = fitted.transcribe(["abd"], return_attention=True)
+    axes = plot_attention(one.attention, "abd", one.answer)
+    np.testing.assert_array_equal(axes.images[0].get_array(), one.attention.astype(float))
+    assert [label.get_text() for label in axes.get_xticklabels()] == list("abd")
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(one.answer)
+    with pytest.raises(ShapeError, match="expected 3 symbols of the source, got 2"):
+        plot_attention(one.attention, "ab", one.answer)
+    with pytest.raises(ShapeError, match=r"attention of shape \(symbols, steps\)"):
+        plot_attention([0.5, 0.5])
 
 
 # --- what is wrong with what is given

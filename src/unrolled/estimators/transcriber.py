@@ -156,7 +156,7 @@ class Transcriber(BaseEstimator):
         self.check_options()
         self.notes_: list[str] = []
         self.source_: Reading | SymbolReading
-        sources = self._learn_sources(X)
+        sources = self._learn_sources(_listed(X))
         self.target_, split = SymbolReading.learn(y, "y", self.level)
         if len(split) != len(sources):
             raise ShapeError(
@@ -227,7 +227,7 @@ class Transcriber(BaseEstimator):
             raise OptionError(
                 "transcribe", "a transcriber with attention", "attention=None", "Leave return_attention out."
             )
-        sources = self._read(X)
+        sources = self._read(_listed(X))
         device = find_device(self)
         networks = [network.to(device) for network in self.networks_]
         order = np.argsort(sources.lengths, kind="stable")  # like lengths together: little padding
@@ -421,6 +421,11 @@ def check_search(beam: Any, max_length: Any = None, length_power: float = 1.0) -
             raise OptionError("transcribe", f"{name} of at least 1", repr(value))
     if not 0 <= length_power < math.inf:
         raise OptionError("transcribe", "length_power of at least 0", repr(length_power))
+
+
+def _listed(X: Any) -> Any:
+    """What can be gone through once alone, in a list."""
+    return X if hasattr(X, "__len__") or not hasattr(X, "__iter__") else list(X)
 
 
 def _features(sequences: Sequences) -> tuple[int, ...]:
