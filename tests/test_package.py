@@ -19,6 +19,7 @@ ORDER = (
     "nn",
     "networks",
     "encoders",
+    "autoregressive",
     "training",
     "estimators",
     "report",
