@@ -138,10 +138,8 @@ class AutoregressiveNetwork(nn.Module):
         a, rows = self.a, like.shape[:-2]
         weight = self.head.weight
         tails = tuple(
-            weight.new_zeros(
-                (*rows, convolution.dilation_rate * (a.kernel_size - 1), convolution.in_channels)
-            )
-            for convolution in self.convolutions
+            weight.new_zeros((*rows, 2**number * (a.kernel_size - 1), convolution.in_channels))
+            for number, convolution in enumerate(cast(Any, self.convolutions))
         )
         each = 2 if a.cell == "lstm" else 1
         if self.begin is None or static is None:

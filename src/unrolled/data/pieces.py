@@ -79,7 +79,7 @@ def take_pieces(given: Any, where: str, kind: str = "auto") -> Pieces:
     if not pieces:
         raise DataError(where, "at least one piece", "none", "Check how the data was read.")
     places = [where if single else f"{where}[{number}]" for number in range(len(pieces))]
-    arrays = [
+    arrays: list[Any] = [
         piece if isinstance(piece, str) else _array(piece, place)
         for piece, place in zip(pieces, places, strict=True)
     ]

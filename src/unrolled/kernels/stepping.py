@@ -6,7 +6,6 @@ out once, what is read is written into it, and a step is one call.
 
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
