@@ -117,10 +117,9 @@ def _is_piece(given: Any) -> bool:
         return True
     if isinstance(given, np.ndarray):
         return given.ndim < 3 and given.dtype.kind not in "OU"  # an array of texts is a list of pieces
-    return (
-        isinstance(given, list | tuple) and len(given) > 0 and not isinstance(given[0], str)
-        and np.ndim(given[0]) == 0
-    )  # fmt: skip
+    if not isinstance(given, list | tuple) or not given or isinstance(given[0], str):
+        return False
+    return np.isscalar(given[0]) or getattr(given[0], "ndim", 1) == 0
 
 
 def _array(piece: Any, place: str) -> NDArray[Any]:

@@ -138,7 +138,8 @@ def draw_symbols(
         logs = mean_log(told)
         # the first stream tells an end for all; of voices that take turns, the first one
         logs[:, 1:, 0] = -np.inf
-        if not reading.ends or (came + step) % reading.voices:
+        # and no piece is empty
+        if not reading.ends or (came + step) % reading.voices or came + step == 0:
             logs[:, :, 0] = -np.inf
         for stream in range(streams):
             made[step, :, stream] = drawing.draw(logs[:, stream], rng) + FIRST

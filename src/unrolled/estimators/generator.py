@@ -397,10 +397,10 @@ class SequenceGenerator(BaseEstimator):
                 "generate", "a seed of at least one step", "an empty one",
                 "Give some steps to go on from; or None, where pieces with starts and ends were learned.",
             )  # fmt: skip
-        pieces = self.reading_.take(seed_sequence, "seed")
-        if len(pieces) > 1:
-            raise ShapeError("seed", "one piece", f"{len(pieces)} pieces", "Call generate for each.")
-        return pieces
+        # a list is one piece here, be it of words or of rows
+        return self.reading_.take(
+            [seed_sequence] if isinstance(seed_sequence, list | tuple) else seed_sequence, "seed"
+        )
 
     def _begin(self, pieces: Pieces | None, rows: int) -> NDArray[Any]:
         """What is read before the first step to make, (rows, steps, columns)."""
