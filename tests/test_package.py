@@ -19,6 +19,7 @@ ORDER = (
     "nn",
     "networks",
     "encoders",
+    "autoregressive",
     "encoder_decoder",
     "training",
     "estimators",

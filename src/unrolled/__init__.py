@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from unrolled import data, nn
     from unrolled.estimators.classifier import SequenceClassifier
     from unrolled.estimators.forecaster import Forecaster
+    from unrolled.estimators.generator import SequenceGenerator
     from unrolled.estimators.regressor import SequenceRegressor
     from unrolled.estimators.saving import load
     from unrolled.estimators.transcriber import Transcriber
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "Forecaster": "unrolled.estimators.forecaster",
     "SequenceClassifier": "unrolled.estimators.classifier",
+    "SequenceGenerator": "unrolled.estimators.generator",
     "SequenceRegressor": "unrolled.estimators.regressor",
     "Training": "unrolled.training.options",
     "TrainingRun": "unrolled.training.options",
@@ -45,6 +47,7 @@ _MODULES = ("data", "nn")
 __all__ = [
     "Forecaster",
     "SequenceClassifier",
+    "SequenceGenerator",
     "SequenceRegressor",
     "Training",
     "TrainingRun",
