@@ -48,7 +48,7 @@ def fitted():
     return ur.Transcriber("gru", units=24, members=2, training=QUICK).fit(X, y, progress=False)
 
 
-SEEDS = {None: 5, "dot": 4, "additive": 2}  # with these, targets are of several lengths
+SEEDS = {None: 4, "dot": 5, "additive": 7}  # with these, targets are of several lengths
 
 
 def networks(count=2, attention="dot"):
@@ -56,8 +56,10 @@ def networks(count=2, attention="dot"):
     made = []
     for number in range(count):
         network = EncoderDecoder(CoderArchitecture(6, 4, "lstm", 5, embedding=4, attention=attention)).eval()
+        for parameter in network.parameters():
+            parameter.data.zero_()
         random = (torch.Generator().manual_seed(seed) for seed in (SEEDS[attention], 100 + number))
-        for scale, generator in zip((2.0, 0.3), random, strict=True):
+        for scale, generator in zip((1.0, 0.3), random, strict=True):
             for parameter in network.parameters():
                 parameter.data += scale * torch.randn(parameter.shape, generator=generator)
         made.append(network)
@@ -147,16 +149,20 @@ def test_a_beam_of_one_is_the_greedy_choice(attention):
     assert len({len(one.numbers) for one in found}) > 1
 
 
-def test_rows_that_end_early_leave_the_others_alone():
-    made = networks(2, "additive")
+@pytest.mark.parametrize("attention", [None, "dot"])
+def test_rows_that_end_early_leave_the_others_alone(attention):
+    made = networks(2, attention)
     past = torch.from_numpy(np.random.default_rng(0).integers(3, 6, (40, 4)))
-    together = search(made, past, None, beam=3, most=12, power=1.0, attention=True)
-    assert len({len(one.numbers) for one in together}) > 2
+    together = search(made, past, None, beam=3, most=12, power=1.0, attention=attention is not None)
+    assert len({len(one.numbers) for one in together}) > 5
     for row, one in enumerate(together):
-        (alone,) = search(made, past[row : row + 1], None, beam=3, most=12, power=1.0, attention=True)
+        (alone,) = search(
+            made, past[row : row + 1], None, beam=3, most=12, power=1.0, attention=attention is not None
+        )
         assert (alone.numbers, alone.ended) == (one.numbers, one.ended)
         assert alone.log_probability == pytest.approx(one.log_probability, abs=1e-4)
-        np.testing.assert_allclose(alone.attention, one.attention, atol=1e-4)
+        if attention:
+            np.testing.assert_allclose(alone.attention, one.attention, atol=1e-4)
 
 
 def test_what_has_no_end_is_the_greedy_beginning_and_flagged():
