@@ -26,6 +26,7 @@ ORDER = (
     "recipes",
     "terminal",
     "classify",
+    "generate",
     "cli",
 )
 DATA_SEES = {"errors", "data"}

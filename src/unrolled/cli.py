@@ -12,7 +12,8 @@ import typer
 from typer import Argument, Option
 
 from unrolled.classify import classify, predict_classes
-from unrolled.errors import UnrolledError
+from unrolled.errors import DataError, UnrolledError
+from unrolled.generate import generate, train_generator
 from unrolled.terminal import (
     Notes,
     check_new,
@@ -206,6 +207,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Forecast with the saved model of RUN, from the end of its data or of newer rows."""
+    from unrolled.estimators.generator import SequenceGenerator
     from unrolled.estimators.saving import load
     from unrolled.estimators.sequences import SequenceEstimator
 
@@ -214,6 +216,10 @@ def predict(
     if isinstance(forecaster, SequenceEstimator):
         predict_classes(forecaster, data, out, as_json)
         return
+    if isinstance(forecaster, SequenceGenerator):
+        raise DataError(
+            "predict", "a run of forecasts or classes", "one of a generator", "Use unrolled generate RUN."
+        )
     newer = data if data is None else forecaster.read(data, gaps=gaps)
     _template(future, lambda: forecaster.make_future_frame(newer))
     frame = forecaster.predict(newer, future)
@@ -226,6 +232,13 @@ def predict(
 
 
 app.command()(classify)
+
+train = typer.Typer(
+    help="Learn to generate or to transcribe sequences, into a run folder.", rich_markup_mode=None
+)
+train.command("generator")(train_generator)
+app.add_typer(train, name="train")
+app.command()(generate)
 
 
 @app.command()

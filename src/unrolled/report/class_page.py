@@ -13,7 +13,7 @@ from unrolled.report.palette import DARK, LIGHT, PAPER
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-__all__ = ["ClassPage", "Example", "render_classes"]
+__all__ = ["ClassPage", "Example", "mark_kept", "render_classes", "training_legend"]
 
 MOST_CLASSES = 20  # of a confusion matrix; beyond, the pairs that are mixed up most
 PAIRS = 20
@@ -105,7 +105,7 @@ def render_classes(page: ClassPage) -> str:
         matrix=_matrix(model["confusion"], names) if len(names) <= MOST_CLASSES else None,
         pairs=_pairs(model["confusion"], names),
         figures=_figures(page),
-        training_legend=_training_legend(page.training),
+        training_legend=training_legend(page.training),
         examples=[_show(example) for example in page.examples],
         stages=seconds_table(page.metrics.get("seconds") or {}),
     )
@@ -231,13 +231,13 @@ def _figures(page: ClassPage) -> dict[str, list[Any]]:
         "training": [],
     }
     if page.training:
-        training = _kept(page.training)
+        training = mark_kept(page.training)
         svg = draw("training", describe_training(training), lambda axes: plot_training(training, axes=axes))
         figures["training"] = [Drawing("Loss (cross-entropy)", svg)]
     return figures
 
 
-def _kept(training: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def mark_kept(training: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The history, with the last epoch of each member marked where nothing was held back to find the best one."""
     if any(row.get("valid_loss") is not None for row in training):
         return [dict(row) for row in training]
@@ -245,7 +245,8 @@ def _kept(training: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "best": row["epoch"] == last[row["member"]]} for row in training]
 
 
-def _training_legend(training: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def training_legend(training: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What the legend of the training's figure shows."""
     validated = any(row.get("valid_loss") is not None for row in training)
     return [
         {"shape": "line", "colour": "muted", "dashes": "4.5 2.25", "name": "training loss"},
