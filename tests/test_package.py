@@ -27,6 +27,7 @@ ORDER = (
     "recipes",
     "terminal",
     "classify",
+    "generate",
     "transcribe",
     "cli",
 )

@@ -13,6 +13,7 @@ from typer import Argument, Option
 
 from unrolled.classify import classify, predict_classes
 from unrolled.errors import DataError, UnrolledError
+from unrolled.generate import generate, train_generator
 from unrolled.terminal import (
     Notes,
     check_new,
@@ -207,6 +208,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Forecast with the saved model of RUN, from the end of its data or of newer rows."""
+    from unrolled.estimators.generator import SequenceGenerator
     from unrolled.estimators.saving import load
     from unrolled.estimators.sequences import SequenceEstimator
     from unrolled.estimators.transcriber import Transcriber
@@ -216,12 +218,13 @@ def predict(
     if isinstance(forecaster, SequenceEstimator):
         predict_classes(forecaster, data, out, as_json)
         return
-    if isinstance(forecaster, Transcriber):
+    if isinstance(forecaster, SequenceGenerator | Transcriber):
+        verb = "generate" if isinstance(forecaster, SequenceGenerator) else "transcribe"
         raise DataError(
             "predict",
             "a run of forecasts or classes",
-            "one of transcriptions",
-            "Use unrolled transcribe RUN.",
+            f"one of a {type(forecaster).__name__}",
+            f"Use unrolled {verb} RUN.",
         )
     newer = data if data is None else forecaster.read(data, gaps=gaps)
     _template(future, lambda: forecaster.make_future_frame(newer))
@@ -239,8 +242,10 @@ app.command()(classify)
 train = typer.Typer(
     help="Learn to generate or to transcribe sequences, into a run folder.", rich_markup_mode=None
 )
+train.command("generator")(train_generator)
 train.command("transcriber")(train_transcriber)
 app.add_typer(train, name="train")
+app.command()(generate)
 app.command()(transcribe)
 
 

@@ -13,7 +13,7 @@ import unrolled as ur
 from unrolled.autoregressive import Autoregression, AutoregressiveNetwork, Stepper
 from unrolled.data.pieces import take_pieces
 from unrolled.errors import DataError, OptionError, RunFolderError, ShapeError
-from unrolled.estimators.drawing import Drawing, mean_log
+from unrolled.estimators.drawing import Drawing, mean_chances
 
 QUICK = ur.Training(optimizer="adamw", learning_rate=0.02, schedule="one-cycle", epochs=12, batch_size=16)
 SONG = "la la lu " * 20
@@ -59,8 +59,8 @@ def test_the_state_is_carried_over_a_long_seed(singer):
     for symbol in made:
         numbers = torch.from_numpy(singer.reading_.alphabets[0].numbers(read))[None, :, None]
         with torch.no_grad():
-            logs = mean_log(torch.stack([n(numbers)[:, -1] for n in singer.networks_]).numpy())
-        assert singer.reading_.alphabets[0].decode([int(logs[0, 0, 1:].argmax()) + 3]) == [symbol]
+            chances = mean_chances(torch.stack([n(numbers)[:, -1] for n in singer.networks_]).numpy())
+        assert singer.reading_.alphabets[0].decode([int(chances[0, 0, 1:].argmax()) + 3]) == [symbol]
         read += symbol
 
 
@@ -311,7 +311,7 @@ def test_pieces_of_all_kinds():
         take_pieces([[[1.0], [2.0, 3.0]]], "X")
 
 
-LOGS = np.log(np.array([[0.5, 0.3, 0.15, 0.05]]))
+CHANCES = np.array([[0.5, 0.3, 0.15, 0.05]])
 
 
 @pytest.mark.parametrize(
@@ -329,6 +329,6 @@ LOGS = np.log(np.array([[0.5, 0.3, 0.15, 0.05]]))
 )
 def test_shares_of_what_is_drawn(drawing, expected):
     rng = np.random.default_rng(0)
-    drawn = drawing.draw(np.repeat(LOGS, 20_000, 0), rng)
+    drawn = drawing.draw(np.repeat(CHANCES, 20_000, 0), rng)
     shares = np.bincount(drawn, minlength=4) / len(drawn)
     np.testing.assert_allclose(shares, np.pad(expected, (0, 4 - len(expected))), atol=0.012)

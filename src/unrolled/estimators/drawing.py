@@ -11,7 +11,7 @@ from unrolled.data.symbols import END, START
 from unrolled.errors import OptionError
 from unrolled.estimators.piece_reading import FIRST, PieceReading
 
-__all__ = ["Drawing", "draw_symbols", "go_on", "mean_log"]
+__all__ = ["Drawing", "draw_symbols", "go_on", "mean_chances"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Drawing:
     Raises:
         OptionError: one is out of its range.
 
-    >>> Drawing(top_k=1).draw(np.log([[0.2, 0.5, 0.3]]), np.random.default_rng(0)).tolist()
+    >>> Drawing(top_k=1).draw(np.array([[0.2, 0.5, 0.3]]), np.random.default_rng(0)).tolist()
     [1]
     >>> Drawing(temperature=0)
     Traceback (most recent call last):
@@ -50,41 +50,38 @@ class Drawing:
         ):
             raise OptionError("generate", "top_p in (0, 1], or None", repr(p), "Pass for instance 0.9.")
 
-    def draw(self, logs: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-        """Draw a class for each row of logarithms of probabilities, (rows, classes); -inf is never drawn."""
+    def draw(self, chances: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+        """Draw a class for each row of (rows, classes), which need not sum to 1; a chance of 0 is never drawn."""
         if self.top_k == 1:
-            best: NDArray[np.int64] = logs.argmax(-1)
+            best: NDArray[np.int64] = chances.argmax(-1)
             return best
         if self.temperature != 1.0:
-            logs = logs / self.temperature
-        if self.top_k is not None and self.top_k < logs.shape[-1]:
-            least = np.partition(logs, -self.top_k, -1)[:, -self.top_k]
-            logs = np.where(logs < least[:, None], -np.inf, logs)
-        chances = np.exp(logs - logs.max(-1, keepdims=True))
+            chances = (chances / chances.max(-1, keepdims=True)) ** (1 / self.temperature)
+        if self.top_k is not None and self.top_k < chances.shape[-1]:
+            least = np.partition(chances, -self.top_k, -1)[:, -self.top_k]
+            chances = np.where(chances < least[:, None], 0.0, chances)
         if self.top_p is not None and self.top_p < 1:
             order = np.argsort(-chances, -1, kind="stable")
             ordered = np.take_along_axis(chances, order, -1)
-            before = np.cumsum(ordered, -1) - ordered  # of the more probable ones
+            before = ordered.cumsum(-1) - ordered  # of the more probable ones
             out = before >= self.top_p * ordered.sum(-1, keepdims=True)
+            chances = np.empty_like(chances)
             np.put_along_axis(chances, order, np.where(out, 0.0, ordered), -1)
-        sums: Any = chances.cumsum(-1)
+        sums = chances.cumsum(-1)
         thrown = rng.random(len(sums)) * sums[:, -1]
         found: NDArray[np.int64] = (sums <= thrown[:, None]).sum(-1)
         return found
 
 
-def mean_log(told: NDArray[Any]) -> NDArray[np.float64]:
-    """The logarithm of the mean of members' probabilities, from their logits (M, …, classes).
+def mean_chances(told: NDArray[Any]) -> NDArray[np.float64]:
+    """The mean of members' probabilities, from their logits (M, …, classes).
 
-    >>> np.exp(mean_log(np.array([[0.0, 0.0], [99.0, 0.0]]))).round(2).tolist()
+    >>> mean_chances(np.array([[0.0, 0.0], [99.0, 0.0]])).round(2).tolist()
     [0.75, 0.25]
     """
-    chances = np.exp(told.astype(np.float64) - told.max(-1, keepdims=True))
+    chances: NDArray[np.float64] = np.exp(told.astype(np.float64) - told.max(-1, keepdims=True))
     chances /= chances.sum(-1, keepdims=True)
-    mean = chances[0] if len(chances) == 1 else chances.mean(0)
-    with np.errstate(divide="ignore"):
-        found: NDArray[np.float64] = np.log(mean)
-    return found
+    return chances[0] if len(chances) == 1 else chances.mean(0)
 
 
 def go_on(
@@ -135,14 +132,14 @@ def draw_symbols(
     ended = np.zeros(rows, bool)
     lengths = np.full(rows, n)
     for step in range(n):
-        logs = mean_log(told)
+        chances = mean_chances(told)
         # the first stream tells an end for all; of voices that take turns, the first one
-        logs[:, 1:, 0] = -np.inf
+        chances[:, 1:, 0] = 0
         # and no piece is empty
         if not reading.ends or (came + step) % reading.voices or came + step == 0:
-            logs[:, :, 0] = -np.inf
+            chances[:, :, 0] = 0
         for stream in range(streams):
-            made[step, :, stream] = drawing.draw(logs[:, stream], rng) + FIRST
+            made[step, :, stream] = drawing.draw(chances[:, stream], rng) + FIRST
         if reading.ends:
             now = (made[step, :, 0] == END) & ~ended
             lengths[now], ended = step, ended | now

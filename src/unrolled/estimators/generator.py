@@ -16,7 +16,7 @@ from unrolled.data.pieces import Pieces, PieceWindows
 from unrolled.data.sequences import Sequences
 from unrolled.data.symbols import START
 from unrolled.errors import DataError, OptionError, ShapeError
-from unrolled.estimators.drawing import Drawing, draw_symbols, go_on, mean_log
+from unrolled.estimators.drawing import Drawing, draw_symbols, go_on, mean_chances
 from unrolled.estimators.generator_options import check_generator
 from unrolled.estimators.piece_reading import PieceReading, learn_pieces, read_context
 from unrolled.training.loop import fit, repeatable
@@ -65,9 +65,10 @@ class SequenceGenerator(BaseEstimator):
         context_hidden: units of a dense layer (relu) between a context and the state; 0 for none.
         valid_size: share held back, by which the best weights are kept: pieces, or the end of a single one.
         members: networks to train and average.
+        epochs: passes over the windows, where `training` is left to us; by default about 2,000 steps.
         seed: the same seed gives the same bits.
         device: "auto", "cpu" or "cuda", for training; a single step is too little work for any but the CPU.
-        training: how to train; by default one cycle of 2,000 steps.
+        training: how to train; by default one cycle of `epochs`.
 
     Attributes after `fit`:
         `reading_` (with `alphabets`), `architecture_`, `networks_`, `run_`, `notes_`.
@@ -106,6 +107,7 @@ class SequenceGenerator(BaseEstimator):
         context_hidden: int = 0,
         valid_size: float = 0.0,
         members: int = 1,
+        epochs: int | None = None,
         seed: int = 0,
         device: str = "auto",
         training: Training | None = None,
@@ -128,6 +130,7 @@ class SequenceGenerator(BaseEstimator):
         self.context_hidden = context_hidden
         self.valid_size = valid_size
         self.members = members
+        self.epochs = epochs
         self.seed = seed
         self.device = device
         self.training = training
@@ -250,7 +253,8 @@ class SequenceGenerator(BaseEstimator):
         Raises:
             DataError, ShapeError: as `fit`, or an unseen symbol.
         """
-        if self._kind() == "symbols":
+        self._check_fitted()
+        if self.reading_.kind == "symbols":
             return self.accuracy(X, context=context)
         actual, told = self._values_told(X, context)
         return float(1 - ((actual - told) ** 2).sum() / ((actual - actual.mean(0)) ** 2).sum())
@@ -262,7 +266,7 @@ class SequenceGenerator(BaseEstimator):
             DataError, ShapeError: as `fit`, or an unseen symbol.
             OptionError: the generator is one of values.
         """
-        return float(np.mean([right for right, _ in self._symbols_told(X, context)]))
+        return self.judge(X, context=context)[0]
 
     def perplexity(self, X: Any, *, context: Any = None) -> float:
         """Return exp of the mean of -log p over symbols (and ends, where learned), given those before.
@@ -273,7 +277,16 @@ class SequenceGenerator(BaseEstimator):
             DataError, ShapeError: as `fit`, or an unseen symbol.
             OptionError: the generator is one of values.
         """
-        return float(np.exp(-np.mean([log for _, log in self._symbols_told(X, context)])))
+        return self.judge(X, context=context)[1]
+
+    def judge(self, X: Any, *, context: Any = None) -> tuple[float, float]:
+        """Return the accuracy and the perplexity, which together cost what one of them does.
+
+        Raises:
+            DataError, ShapeError, OptionError: as these.
+        """
+        found = np.array(self._symbols_told(X, context), np.float64)
+        return float(found[:, 0].mean()), float(np.exp(-found[:, 1].mean()))
 
     def mse(self, X: Any, *, context: Any = None) -> float:
         """Return the mean squared error of next values, each told from the true ones before, in the data's units.
@@ -323,10 +336,10 @@ class SequenceGenerator(BaseEstimator):
             fixed |= {"loss": "mse", "levels": (), "class_weights": ()}
         if self.training is not None:
             return dataclasses.replace(self.training, **fixed)
-        epochs = int(np.clip(STEPS // -(-count // 32), 3, 300))
-        return Training(
-            optimizer="adamw", learning_rate=3e-3, schedule="one-cycle", epochs=epochs, **fixed
-        )  # fmt: skip
+        batch = int(np.clip(count // 10, 4, 32))  # few windows need steps, too
+        epochs = self.epochs or int(np.clip(STEPS // -(-count // batch), 3, 300))
+        chosen: dict[str, Any] = {"optimizer": "adamw", "learning_rate": 3e-3, "schedule": "one-cycle"}
+        return Training(epochs=epochs, batch_size=batch, **chosen, **fixed)
 
     def _learn_context(self, context: Any, pieces: Pieces) -> NDArray[np.float32]:
         if pieces.single:
@@ -437,7 +450,8 @@ class SequenceGenerator(BaseEstimator):
 
     def _values_told(self, X: Any, context: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The values after each piece's first, and what they were told to be."""
-        if self._kind() != "values":
+        self._check_fitted()
+        if self.reading_.kind != "values":
             raise OptionError("mse", "a generator of values", "one of symbols", "Use accuracy or perplexity.")
         actual, told = [], []
         for _, chunks, part in self._told(X, context):
@@ -448,21 +462,18 @@ class SequenceGenerator(BaseEstimator):
 
     def _symbols_told(self, X: Any, context: Any) -> list[tuple[bool, float]]:
         """For each symbol: whether it was the most probable one, and the logarithm of its probability."""
-        if self._kind() != "symbols":
+        self._check_fitted()
+        if self.reading_.kind != "symbols":
             raise OptionError("accuracy", "a generator of symbols", "one of values", "Use score or mse.")
         found: list[tuple[bool, float]] = []
         for targets, chunks, _ in self._told(X, context):
-            logs = np.concatenate([mean_log(chunk[:, 0]) for chunk in chunks])
-            of_target = np.take_along_axis(logs, targets[..., None], -1)[..., 0]
-            right = logs.argmax(-1) == targets
+            chances = np.concatenate([mean_chances(chunk[:, 0]) for chunk in chunks])
+            of_target = np.take_along_axis(chances, targets[..., None], -1)[..., 0]
+            logs, right = np.log(np.maximum(of_target, 1e-300)), chances.argmax(-1) == targets
             counted = np.ones(targets.shape, bool)
             counted[:, 1:] = targets[:, 1:] != 0  # the first stream tells the end for all
-            found += zip(right[counted].tolist(), of_target[counted].tolist(), strict=True)
+            found += zip(right[counted].tolist(), logs[counted].tolist(), strict=True)
         return found
-
-    def _kind(self) -> str:
-        self._check_fitted()
-        return self.reading_.kind
 
     def _device(self) -> torch.device:
         wanted = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"

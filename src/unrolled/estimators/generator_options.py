@@ -23,9 +23,9 @@ def check_generator(generator: Any) -> None:
     for name, among in CHOICES:
         if getattr(generator, name) not in among:
             raise OptionError(where, f"{name} one of {', '.join(among)}", repr(getattr(generator, name)))
-    for name in ("units", "layers", "embedding_size", "kernel_size", "steps", "stride", "members"):
+    for name in ("units", "layers", "embedding_size", "kernel_size", "steps", "stride", "members", "epochs"):
         value = getattr(generator, name)
-        if not (value is None and name in ("embedding_size", "stride")) and not _is_count(value, 1):
+        if not (value is None and name in ("embedding_size", "stride", "epochs")) and not _is_count(value, 1):
             raise OptionError(where, f"{name} of at least 1", repr(value))
     if not _is_count(generator.context_hidden, 0):
         raise OptionError(where, "context_hidden of at least 0", repr(generator.context_hidden))
