@@ -137,6 +137,17 @@ def test_each_line_is_answered_before_the_next_is_read(run):
         assert process.stderr.read() == ""
 
 
+def test_bytes_that_are_no_text_spoil_their_own_line_alone(run):
+    done = subprocess.run(
+        [sys.executable, "-m", "unrolled", "transcribe", str(run)],
+        input=b"abc\nab\xff\ndac\n",
+        capture_output=True,
+    )
+    assert done.stdout.decode().splitlines() == ["<cba>", "", "<cad>"]
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+
+
 def test_what_is_saved_is_loaded(run):
     transcriber = ur.load(run)
     assert transcriber.columns_ == ("plain", "secret")

@@ -103,6 +103,8 @@ def transcribe(
             "transcribe", "a transcriber of texts", f"one of {transcriber.source_.kind}",
             "Use unrolled.load(RUN).transcribe(X).",
         )  # fmt: skip
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="replace")  # bytes that are no text make a line that cannot be read
     lines = wrong = 0
     try:
         for number, line in enumerate(iter(sys.stdin.readline, ""), 1):
