@@ -19,6 +19,8 @@ ORDER = (
     "nn",
     "networks",
     "encoders",
+    "autoregressive",
+    "encoder_decoder",
     "training",
     "estimators",
     "report",
@@ -27,6 +29,8 @@ ORDER = (
     "terminal",
     "classify",
     "reproduce",
+    "generate",
+    "transcribe",
     "cli",
 )
 DATA_SEES = {"errors", "data"}

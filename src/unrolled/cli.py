@@ -12,7 +12,8 @@ import typer
 from typer import Argument, Option
 
 from unrolled.classify import classify, predict_sequences, regress
-from unrolled.errors import UnrolledError
+from unrolled.errors import DataError, UnrolledError
+from unrolled.generate import generate, train_generator
 from unrolled.reproduce import compare, reproduce
 from unrolled.terminal import (
     Notes,
@@ -25,6 +26,7 @@ from unrolled.terminal import (
     say_wrapped,
     write_csv,
 )
+from unrolled.transcribe import train_transcriber, transcribe
 
 if TYPE_CHECKING:
     from unrolled.data.table import Table
@@ -209,8 +211,10 @@ def predict(
 ) -> None:
     """Forecast with the saved model of RUN, from the end of its data or of newer rows."""
     from unrolled.errors import OptionError
+    from unrolled.estimators.generator import SequenceGenerator
     from unrolled.estimators.saving import load
     from unrolled.estimators.sequences import SequenceEstimator
+    from unrolled.estimators.transcriber import Transcriber
 
     check_new(out, overwrite)
     forecaster = load(run, device)
@@ -219,6 +223,14 @@ def predict(
             raise OptionError("--future", "a run of unrolled forecast", "one of sequences", "Leave it out.")
         predict_sequences(forecaster, data, out, as_json)
         return
+    if isinstance(forecaster, SequenceGenerator | Transcriber):
+        verb = "generate" if isinstance(forecaster, SequenceGenerator) else "transcribe"
+        raise DataError(
+            "predict",
+            "a run of forecasts or classes",
+            f"one of a {type(forecaster).__name__}",
+            f"Use unrolled {verb} RUN.",
+        )
     newer = data if data is None else forecaster.read(data, gaps=gaps)
     _template(future, lambda: forecaster.make_future_frame(newer))
     frame = forecaster.predict(newer, future)
@@ -234,6 +246,15 @@ app.command()(classify)
 app.command()(reproduce)
 app.command()(compare)
 app.command()(regress)
+
+train = typer.Typer(
+    help="Learn to generate or to transcribe sequences, into a run folder.", rich_markup_mode=None
+)
+train.command("generator")(train_generator)
+train.command("transcriber")(train_transcriber)
+app.add_typer(train, name="train")
+app.command()(generate)
+app.command()(transcribe)
 
 
 @app.command()

@@ -14,7 +14,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.skipif(not native.AVAILABLE, reason="the pages describe the C++ kernels")
-@pytest.mark.parametrize("page", ["layers.md", "kernels.md", "training.md", "classification.md"])
+@pytest.mark.parametrize(
+    "page", ["layers.md", "kernels.md", "training.md", "classification.md", "transcription.md"]
+)
 def test_the_code_of_a_page(page):
     torch._dynamo.reset()
     found = doctest.testfile(

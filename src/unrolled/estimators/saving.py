@@ -19,7 +19,9 @@ from unrolled.estimators.forecaster import Forecaster
 from unrolled.estimators.intervals import Conformal, Widened
 from unrolled.estimators.lines import Lines
 from unrolled.estimators.options import check_options
+from unrolled.estimators.saving_generator import read_generator
 from unrolled.estimators.saving_sequences import ESTIMATORS, read_sequence_estimator
+from unrolled.estimators.saving_transcriber import read_transcriber
 from unrolled.training.options import Training, TrainingRun
 
 __all__ = ["load", "save_forecaster", "write_lines"]
@@ -57,9 +59,11 @@ def load(folder: str | Path, device: str = "auto") -> Any:
         version, estimator = config["format_version"], config["estimator"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(place, error) from error
-    if estimator in ESTIMATORS:
+    readers = dict.fromkeys(ESTIMATORS, read_sequence_estimator)
+    readers |= {"SequenceGenerator": read_generator, "Transcriber": read_transcriber}
+    if isinstance(estimator, str) and estimator in readers:
         try:
-            return read_sequence_estimator(config, place, device)
+            return readers[estimator](config, place, device)
         except UnrolledError:
             raise
         except (

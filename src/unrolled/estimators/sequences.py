@@ -22,7 +22,7 @@ from unrolled.training.loop import fit, repeatable
 from unrolled.training.members import call
 from unrolled.training.options import Training
 
-__all__ = ["MODELS", "SequenceEstimator"]
+__all__ = ["CELLS", "LONG", "MODELS", "SequenceEstimator", "find_device"]
 
 logger = logging.getLogger("unrolled")
 
@@ -224,10 +224,7 @@ class SequenceEstimator(BaseEstimator):
         self._device()
 
     def _device(self) -> torch.device:
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise OptionError(type(self).__name__, "a CUDA device", "none", "Pass device='cpu'.")
-        wanted = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-        return torch.device(wanted)
+        return find_device(self)
 
     def _note(self, text: str) -> None:
         self.notes_.append(text)
@@ -455,3 +452,17 @@ class SequenceEstimator(BaseEstimator):
         if not sequences.ragged:
             return answers.reshape(len(sequences), sequences.longest, *answers.shape[1:])
         return list(np.split(answers, sequences.starts[1:-1]))
+
+
+def find_device(estimator: Any) -> torch.device:
+    """The device that an estimator's `device` asks for.
+
+    Raises:
+        OptionError: it is not there.
+    """
+    wanted: str = estimator.device
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise OptionError(type(estimator).__name__, "a CUDA device", "none", "Pass device='cpu'.")
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)
