@@ -79,6 +79,7 @@ def render_pieces(page: PiecePage) -> str:
     >>> "<b>" in html, "&lt;i&gt;" in html
     (False, True)
     """
+    from unrolled.report.class_page import list_training
     from unrolled.report.page import find_template
     from unrolled.report.tables import seconds_table
 
