@@ -67,20 +67,26 @@ class Drawing:
             out = before >= self.top_p * ordered.sum(-1, keepdims=True)
             chances = np.empty_like(chances)
             np.put_along_axis(chances, order, np.where(out, 0.0, ordered), -1)
+        if len(chances) == 1:  # the usual case, in half the time
+            row = chances[0].cumsum()
+            return row.searchsorted([rng.random() * row[-1]], "right")
         sums = chances.cumsum(-1)
         thrown = rng.random(len(sums)) * sums[:, -1]
         found: NDArray[np.int64] = (sums <= thrown[:, None]).sum(-1)
         return found
 
 
-def mean_chances(told: NDArray[Any]) -> NDArray[np.float64]:
+def mean_chances(told: NDArray[Any], whole: bool = True) -> NDArray[np.float64]:
     """The mean of members' probabilities, from their logits (M, …, classes).
+
+    Unless `whole`, those of a single member need not sum to 1: to draw by them, their proportions will do.
 
     >>> mean_chances(np.array([[0.0, 0.0], [99.0, 0.0]])).round(2).tolist()
     [0.75, 0.25]
     """
     chances: NDArray[np.float64] = np.exp(told.astype(np.float64) - told.max(-1, keepdims=True))
-    chances /= chances.sum(-1, keepdims=True)
+    if whole or len(chances) > 1:
+        chances /= chances.sum(-1, keepdims=True)
     return chances[0] if len(chances) == 1 else chances.mean(0)
 
 
@@ -132,7 +138,7 @@ def draw_symbols(
     ended = np.zeros(rows, bool)
     lengths = np.full(rows, n)
     for step in range(n):
-        chances = mean_chances(told)
+        chances = mean_chances(told, whole=False)
         # the first stream tells an end for all; of voices that take turns, the first one
         chances[:, 1:, 0] = 0
         # and no piece is empty

@@ -195,16 +195,18 @@ def backward(
 
 
 def prepared(r: Recurrence, after: tuple[Tensor, ...]) -> Callable[[], None]:
-    """A call of the kernel, checked once: from `r.state` to the state `after` its steps, each in the same memory."""
-    h0, c0, h, c = *(*r.state, None)[:2], *(*after, None)[:2]
-    a = Arguments(
-        r.x, r.weight_ih, r.weight_hh, r.bias, r.bias_hh, h0, c0, r.norm_weight, r.norm_bias, None, None
-    )  # fmt: skip
+    """A call of the kernel, checked once: from `r.state` to the state `after` its steps, each in the same memory.
+
+    All tensors are contiguous, members first. They are the caller's, who keeps them as long as the call.
+    """
+    (h0, c0), (h, c) = (*r.state, None)[:2], (*after, None)[:2]
+    weights = (r.weight_ih, r.weight_hh, r.bias, r.bias_hh)
+    a = Arguments(r.x, *weights, h0, c0, r.norm_weight, r.norm_bias, None, None)
     o = options(r)
-    _call(_native.forward, a, o, (None, h, c, None, 0))  # what does not fit is said here
     sizes = (o.cell, o.activation, *r.x.shape, r.weight_hh.shape[-1], o.reverse, o.last_only, 1)
-    strides, wide, run = r.x.stride()[:-1], r.x.dtype is torch.float64, _native.forward
-    return lambda: run(sizes, strides, NO_STRIDES, a, (None, h, c, None, 0), wide)
+    wide, strides = r.x.dtype is torch.float64, r.x.stride()[:-1]
+    call: Callable[[], None] = _native.Prepared(sizes, strides, NO_STRIDES, a, (None, h, c, None, 0), wide)
+    return call
 
 
 def _call(function: Any, a: Arguments, o: Options, rest: tuple[Any, ...]) -> None:

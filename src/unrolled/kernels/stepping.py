@@ -15,6 +15,8 @@ from unrolled.kernels.recurrence import Recurrence
 
 __all__ = ["OneStep"]
 
+WEIGHTS = Recurrence._fields[3:9]
+
 
 class OneStep:
     """A recurrence that goes on by one step at each call.
@@ -41,8 +43,9 @@ class OneStep:
             raise KernelError("OneStep", "a recurrence of single steps", "a mask, dropout or reversed time")
         with torch.inference_mode():
             x = torch.zeros(r.x.shape, dtype=r.weight_hh.dtype)
-            state = tuple(s.detach().clone() for s in reference.start(r._replace(x=x)))
-            self.r = r._replace(x=x, state=state, last_only=True)
+            state = tuple(s.detach().clone().contiguous() for s in reference.start(r._replace(x=x)))
+            own = {name: t.detach().contiguous() for name in WEIGHTS if (t := getattr(r, name)) is not None}
+            self.r = r._replace(x=x, state=state, last_only=True, **own)
             self.x: NDArray[Any] = x.numpy()[..., 0, :]
             self.native = native.AVAILABLE and x.dtype in (torch.float32, torch.float64)
             # where a step is read from, and where it is written to: these take turns
@@ -50,12 +53,9 @@ class OneStep:
             self.arrays = [s[0].numpy() for s in self.states]
             self.turn = 0
             if self.native:
-                begin = [s.clone() for s in state]  # preparing a call makes it once
                 self.calls = [
                     native.prepared(self.r._replace(state=self.states[i]), self.states[1 - i]) for i in (0, 1)
                 ]
-                for to, part in zip(state, begin, strict=True):
-                    to.copy_(part)
 
     def __call__(self) -> NDArray[Any]:
         """Go on by one step: h, (M, B, H), which the next call but one writes over."""
