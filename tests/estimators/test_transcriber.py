@@ -419,6 +419,7 @@ def test_a_killed_training_is_resumed_to_the_same_weights(tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # crowded machines
 def test_dates_as_they_are_measured():
     """The benchmark in short: half its pairs, one member."""
     make_dates = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks/transcription.py"))["make_dates"]

@@ -65,8 +65,8 @@ class Transcriber(BaseEstimator):
         units: of each layer.
         layers: of the encoder, and as many of the decoder.
         bidirectional: whether the encoder reads in both directions.
-        attention: "dot" (Luong et al. 2015), "additive" (Bahdanau et al. 2015; takes about twice the time), or None:
-            all that the decoder knows is one vector.
+        attention: "dot" (Luong et al. 2015), "additive" (Bahdanau et al. 2015; takes half as long again or more), or
+            None: all that the decoder knows is one vector.
         embedding_size: numbers of a symbol's vector.
         dropout: share dropped of symbols' vectors and before the answer.
         level: how texts are split: "characters", or "words" at white space.
