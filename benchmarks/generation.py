@@ -116,7 +116,7 @@ def characters(options):
     known = set(text[:cut])
     train, test = text[:cut], "".join(c for c in text[cut:] if c in known)
     start = time.perf_counter()
-    generator = ur.SequenceGenerator("lstm", units=256, steps=100, dropout=0.2, epochs=options.epochs)
+    generator = ur.SequenceGenerator("lstm", units=128, steps=64, dropout=0.2, epochs=options.epochs)
     generator.fit(train, progress=False)
     seconds = time.perf_counter() - start
     alphabet = generator.reading_.alphabets[0]

@@ -50,7 +50,7 @@ def singer(folder, tmp_path_factory):
 @pytest.fixture(scope="module")
 def player(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "notes"
-    words = ("--id", "piece", "--in-turn", "--epochs", "30", "--test-size", "0.2")
+    words = ("--id", "piece", "--in-turn", "--epochs", "20", "--test-size", "0.2")
     assert train(folder, "notes.csv", *words, out=out) == 0
     return out
 
@@ -101,7 +101,7 @@ def test_a_text_goes_on(singer, tmp_path, capsys):
 
 
 def test_values_to_a_run_folder_and_on(folder, tmp_path, capsys):
-    assert train(folder, "wave.csv", "--time", "t", "--epochs", "60", out=tmp_path / "run") == 0
+    assert train(folder, "wave.csv", "--time", "t", "--epochs", "40", out=tmp_path / "run") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["kind"] == "values"
     assert found["model"]["mse"] < min(scores["mse"] for scores in found["baselines"].values())
@@ -143,7 +143,7 @@ def test_notes_to_csv_and_midi_and_back(player, tmp_path, capsys):
 
 
 def test_words_begin_and_end(folder, tmp_path, capsys):
-    words = ("--id", "sentence", "--epochs", "60", "--test-size", "0.2")
+    words = ("--id", "sentence", "--epochs", "150", "--test-size", "0.2")
     assert train(folder, "words.csv", *words, out=tmp_path / "run") == 0
     capsys.readouterr()
     assert _run(["generate", str(tmp_path / "run"), "--json", "--top-p", "0.8"]) == 0

@@ -247,55 +247,49 @@ class SequenceGenerator(BaseEstimator):
             return (found[0], bool(ended[0])) if single else (found, ended)
         return found[0] if single else found
 
-    def score(self, X: Any, y: None = None, *, context: Any = None) -> float:
+    def score(self, X: Any, y: None = None, *, context: Any = None, skip: int = 0) -> float:
         """Return how well next steps are told, given the true ones before: of symbols the accuracy, of values R².
+
+        Args:
+            X: pieces, as in `fit`. The state is carried through each.
+            y: not used; there for scikit-learn.
+            context: as in `fit`.
+            skip: steps of each piece that are told but not counted, as where they were learned from.
 
         Raises:
             DataError, ShapeError: as `fit`, or an unseen symbol.
         """
         self._check_fitted()
         if self.reading_.kind == "symbols":
-            return self.accuracy(X, context=context)
-        actual, told = self._values_told(X, context)
+            return self.judge(X, context=context, skip=skip)[0]
+        actual, told = self._values_told(X, context, skip)
         return float(1 - ((actual - told) ** 2).sum() / ((actual - actual.mean(0)) ** 2).sum())
 
-    def accuracy(self, X: Any, *, context: Any = None) -> float:
+    def accuracy(self, X: Any, *, context: Any = None, skip: int = 0) -> float:
         """Return the share of symbols (and ends, where learned) that are the most probable, given those before.
 
-        Raises:
-            DataError, ShapeError: as `fit`, or an unseen symbol.
-            OptionError: the generator is one of values.
+        Arguments and errors are those of `score`; of values it is an OptionError.
         """
-        return self.judge(X, context=context)[0]
+        return self.judge(X, context=context, skip=skip)[0]
 
-    def perplexity(self, X: Any, *, context: Any = None) -> float:
+    def perplexity(self, X: Any, *, context: Any = None, skip: int = 0) -> float:
         """Return exp of the mean of -log p over symbols (and ends, where learned), given those before.
 
-        As many equally probable symbols would be as hard to tell. The state is carried through each piece.
-
-        Raises:
-            DataError, ShapeError: as `fit`, or an unseen symbol.
-            OptionError: the generator is one of values.
+        As many equally probable symbols would be as hard to tell. Arguments and errors are those of `accuracy`.
         """
-        return self.judge(X, context=context)[1]
+        return self.judge(X, context=context, skip=skip)[1]
 
-    def judge(self, X: Any, *, context: Any = None) -> tuple[float, float]:
-        """Return the accuracy and the perplexity, which together cost what one of them does.
-
-        Raises:
-            DataError, ShapeError, OptionError: as these.
-        """
-        found = np.array(self._symbols_told(X, context), np.float64)
+    def judge(self, X: Any, *, context: Any = None, skip: int = 0) -> tuple[float, float]:
+        """Return the accuracy and the perplexity, which together cost what one of them does."""
+        found = np.array(self._symbols_told(X, context, skip), np.float64)
         return float(found[:, 0].mean()), float(np.exp(-found[:, 1].mean()))
 
-    def mse(self, X: Any, *, context: Any = None) -> float:
-        """Return the mean squared error of next values, each told from the true ones before, in the data's units.
+    def mse(self, X: Any, *, context: Any = None, skip: int = 0) -> float:
+        """Return the mean squared error of next values, given the true ones before, in the data's units.
 
-        Raises:
-            DataError, ShapeError: as `fit`.
-            OptionError: the generator is one of symbols.
+        Arguments and errors are those of `score`; of symbols it is an OptionError.
         """
-        actual, told = self._values_told(X, context)
+        actual, told = self._values_told(X, context, skip)
         return float(np.mean((actual - told) ** 2))
 
     def save(self, folder: str | Path) -> None:
@@ -448,7 +442,9 @@ class SequenceGenerator(BaseEstimator):
             found.append((targets[number], chunks, pieces.parts[number]))
         return found
 
-    def _values_told(self, X: Any, context: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _values_told(
+        self, X: Any, context: Any, skip: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The values after each piece's first, and what they were told to be."""
         self._check_fitted()
         if self.reading_.kind != "values":
@@ -456,11 +452,11 @@ class SequenceGenerator(BaseEstimator):
         actual, told = [], []
         for _, chunks, part in self._told(X, context):
             outputs = np.concatenate([chunk.mean(0)[0] for chunk in chunks])
-            actual.append(part[1:].astype(np.float64))
-            told.append(self.reading_.values(part[:-1].astype(np.float64), outputs))
+            actual.append(part[1 + skip :].astype(np.float64))
+            told.append(self.reading_.values(part[:-1].astype(np.float64), outputs)[skip:])
         return np.concatenate(actual), np.concatenate(told)
 
-    def _symbols_told(self, X: Any, context: Any) -> list[tuple[bool, float]]:
+    def _symbols_told(self, X: Any, context: Any, skip: int) -> list[tuple[bool, float]]:
         """For each symbol: whether it was the most probable one, and the logarithm of its probability."""
         self._check_fitted()
         if self.reading_.kind != "symbols":
@@ -471,6 +467,7 @@ class SequenceGenerator(BaseEstimator):
             of_target = np.take_along_axis(chances, targets[..., None], -1)[..., 0]
             logs, right = np.log(np.maximum(of_target, 1e-300)), chances.argmax(-1) == targets
             counted = np.ones(targets.shape, bool)
+            counted[: skip * self.reading_.voices] = False
             counted[:, 1:] = targets[:, 1:] != 0  # the first stream tells the end for all
             found += zip(right[counted].tolist(), logs[counted].tolist(), strict=True)
         return found

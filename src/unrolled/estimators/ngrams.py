@@ -49,8 +49,10 @@ class NGrams:
             found = (counts[symbol] + kinds * found) / (counts.total() + kinds)
         return found
 
-    def score(self, sequences: Sequence[Sequence[int]]) -> tuple[float, float]:
+    def score(self, sequences: Sequence[Sequence[int]], skip: int = 0) -> tuple[float, float]:
         """The perplexity of sequences, and the share of symbols that are the most frequent after those before.
+
+        The first `skip` of each are not counted.
 
         >>> NGrams(2, 4).fit([[0, 1, 0, 1]]).score([[0, 1]])[1]
         1.0
@@ -58,7 +60,7 @@ class NGrams:
         logs, right = [], 0
         for sequence in sequences:
             numbers = [int(number) for number in sequence]
-            for at, symbol in enumerate(numbers):
+            for at, symbol in list(enumerate(numbers))[skip:]:
                 before = numbers[max(at - self.order + 1, 0) : at]
                 logs.append(math.log(self.probability(before, symbol)))
                 right += self._likeliest(before) == symbol

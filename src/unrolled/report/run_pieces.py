@@ -19,6 +19,7 @@ from unrolled.report.piece_page import PiecePage, piece_label, render_pieces
 
 __all__ = ["PieceRun", "made_frame", "run_generation"]
 
+LEAD = 200  # steps to read before the part held out
 ORDER = 3  # of the baseline's n-grams
 SHOWN = 60  # steps of a seed on the page
 
@@ -76,9 +77,12 @@ def run_generation(
     single = len(file.pieces) == 1
     generator.fit(learn[0] if single else learn, folder=folder, resume=resume)
     trained = time.perf_counter()
-    model = _score(generator, held)
+    # the end of a single piece is told by what came before it, which is not counted again
+    lead = min(len(learn[0]), LEAD) if single else 1
+    told = [_join(learn[0][-lead:], held[0])] if single else held
+    model = _score(generator, told, lead - 1)
     scored = time.perf_counter()
-    baselines = _baselines(generator, learn, held)
+    baselines = _baselines(generator, learn, told, lead - 1)
     done = time.perf_counter()
     seconds = {"train": trained - start, "score": scored - trained, "baselines": done - scored}
     metrics: dict[str, Any] = {
@@ -89,9 +93,8 @@ def run_generation(
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
     }
     wins, sentence = _verdict(metrics)
-    first = held[0]
-    count = max(1, min(generator.steps, len(first) // 2))
-    seed = first[:count]
+    count = lead if single else max(1, min(generator.steps, len(told[0]) // 2))
+    seed = told[0][:count]
     made = generator.generate(seed, length, seed=generator.seed)
     save_generator(generator, folder)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n", "utf-8")
@@ -105,7 +108,7 @@ def run_generation(
         verdict=sentence,
         columns=file.columns or ("character",),
         seed=seed[-SHOWN:] if file.kind == "text" else seed,
-        actual=first[count : count + length],
+        actual=told[0][count : count + length],
         made=made,
         training=generator.run_.history,
         settings=_settings(generator, file, test_size),
@@ -181,23 +184,27 @@ def _take(piece: Any, fine: list[bool]) -> Any:
     return "".join(kept) if isinstance(piece, str) else kept
 
 
-def _score(generator: SequenceGenerator, held: list[Any]) -> dict[str, float]:
+def _join(first: Any, second: Any) -> Any:
+    return np.concatenate([first, second]) if isinstance(first, np.ndarray) else first + second
+
+
+def _score(generator: SequenceGenerator, held: list[Any], skip: int) -> dict[str, float]:
     if generator.reading_.kind == "values":
-        return {"mse": generator.mse(held), "r2": generator.score(held)}
-    accuracy, perplexity = generator.judge(held)
+        return {"mse": generator.mse(held, skip=skip), "r2": generator.score(held, skip=skip)}
+    accuracy, perplexity = generator.judge(held, skip=skip)
     return {"perplexity": perplexity, "accuracy": accuracy}
 
 
 def _baselines(
-    generator: SequenceGenerator, learn: list[Any], held: list[Any]
+    generator: SequenceGenerator, learn: list[Any], held: list[Any], skip: int
 ) -> dict[str, dict[str, float]]:
     """Of values: the last one again, and the last change again. Of symbols: n-grams of each stream."""
     reading = generator.reading_
     parts = [reading.take(pieces, "X").parts for pieces in (learn, held)]
     if reading.kind == "values":
-        actual = np.concatenate([part[1:].astype(np.float64) for part in parts[1]])
-        last = np.concatenate([part[:-1].astype(np.float64) for part in parts[1]])
-        before = np.concatenate([np.concatenate([part[:1], part[:-2]]) for part in parts[1]])
+        actual = np.concatenate([part[1 + skip :].astype(np.float64) for part in parts[1]])
+        last = np.concatenate([part[skip:-1].astype(np.float64) for part in parts[1]])
+        before = np.concatenate([np.concatenate([part[:1], part[:-2]])[skip:] for part in parts[1]])
         spread = ((actual - actual.mean(0)) ** 2).sum() or 1.0
         told = {"last_value": last, "last_change": 2 * last - before}
         errors = {name: (actual - found) ** 2 for name, found in told.items()}
@@ -210,10 +217,10 @@ def _baselines(
     for stream in range(numbers[0][0].shape[1]):
         columns = [[piece[:, stream].tolist() for piece in group] for group in numbers]
         count = len(reading.alphabets[stream if reading.voices == 1 else 0]) - 2
-        perplexity, right = NGrams(ORDER, count).fit(columns[0]).score(columns[1])
+        perplexity, right = NGrams(ORDER, count).fit(columns[0]).score(columns[1], skip * reading.voices)
         logs.append(np.log(perplexity))
         rights.append(right)
-        weights.append(sum(map(len, columns[1])))
+        weights.append(sum(map(len, columns[1])) - skip)
     mean = np.average([logs, rights], axis=1, weights=weights)
     return {"trigram": {"perplexity": float(np.exp(mean[0])), "accuracy": float(mean[1])}}
 
