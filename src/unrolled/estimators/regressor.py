@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 
 from unrolled.errors import DataError, ShapeError
+from unrolled.estimators.answers import take_answers
 from unrolled.estimators.sequences import SequenceEstimator
 
 __all__ = ["SequenceRegressor"]
@@ -65,7 +66,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
 
     def _take_answers(self, y: Any, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
         """Numbers, (n,) or (n, targets); with `per_step` those of all steps."""
-        given = self._check_steps(y, lengths)
+        given = take_answers(y, lengths, self.per_step)
         try:
             found = np.asarray(given)
             strange = found.dtype.kind not in "fiubO"

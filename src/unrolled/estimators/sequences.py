@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from unrolled.data.sequences import Sequences, SequenceSamples
 from unrolled.encoders import Architecture, make_encoder
-from unrolled.errors import OptionError, ShapeError
+from unrolled.errors import OptionError
 from unrolled.estimators.memory import check_memory
 from unrolled.estimators.reading import Reading, learn_to_read, match_vectors, take_sequences
 from unrolled.estimators.sample_weights import take_weights
@@ -270,36 +270,6 @@ class SequenceEstimator(BaseEstimator):
     def _strata(self, target: NDArray[Any]) -> NDArray[Any] | None:
         """What the held-back part is to have in equal shares; None for nothing."""
         return None
-
-    def _check_steps(self, y: Any, lengths: NDArray[np.int64]) -> list[Any]:
-        """The answers of all sequences; with `per_step` the answers of all steps, one after another."""
-        if isinstance(y, str | bytes | Mapping | Set) or not isinstance(y, Iterable):
-            got = f"a {type(y).__name__}"
-            raise ShapeError("y", f"a list of {len(lengths):,} answers", got, "Give one for each sequence.")
-        answers = list(y)
-        if len(answers) != len(lengths):
-            raise ShapeError(
-                "y",
-                f"{len(lengths):,} answers, one for each sequence",
-                f"{len(answers):,}",
-                "Check X and y.",
-            )
-        if not self.per_step:
-            return answers
-        for number, (answer, length) in enumerate(zip(answers, lengths, strict=True)):
-            if isinstance(answer, str) or not hasattr(answer, "__len__") or len(answer) != length:
-                got = (
-                    f"{len(answer)}"
-                    if hasattr(answer, "__len__") and not isinstance(answer, str)
-                    else repr(answer)
-                )
-                raise ShapeError(
-                    f"y[{number}]",
-                    f"{length:,} answers, one for each step (per_step=True)",
-                    got,
-                    "Check X and y.",
-                )
-        return [one for answer in answers for one in answer]
 
     def _split(
         self, lengths: NDArray[np.int64], target: NDArray[Any], weights: NDArray[np.float64] | None
