@@ -111,7 +111,7 @@ def test_the_same_seed_gives_the_same_files(folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--label", "kind"], "classify: expected --text or --sequence, got none."),
+        (["--label", "kind"], "options: expected --text or --sequence, got none."),
         (
             ["--label", "kind", "--text", "txt"],
             "texts.csv: expected a column 'txt', got the columns 'text', 'kind'.",
