@@ -117,12 +117,14 @@ def test_the_same_seed_gives_the_same_files(folder, tmp_path, capsys):
             "texts.csv: expected a column 'txt', got the columns 'text', 'kind'.",
         ),
         (
-            ["--label", "text", "--text", "text", "--test-size", "2"],
+            ["--label", "kind", "--text", "text", "--test-size", "2"],
             "--test-size: expected a share between 0 and 1",
         ),
         (["--text", "text"], "Missing option '--label'"),
         (["--label", "kind", "--text", "text", "--model", "bert"], "model one of auto, rnn"),
         (["--label", "kind", "--text", "text", "--vectors", "no.txt"], "no such file"),
+        (["--label", "kind", "--text", "kind"], "expected each column once, got 'kind' twice"),
+        (["--label", "kind", "--text", "text", "--text=kind"], "--text: expected one, got 2. Give it once."),
         (["--label", "kind", "--sequence", "text"], "expected a number, got"),
     ],
 )

@@ -276,7 +276,9 @@ def _run(arguments: list[str]) -> int:
     logger = logging.getLogger("unrolled")
     logger.handlers, logger.propagate = [Notes(logging.WARNING)], False
     try:
-        code = command.main(_spread(arguments) or ["--help"], prog_name="unrolled", standalone_mode=False)
+        words = _spread(arguments)
+        _check_once(command, words)
+        code = command.main(words or ["--help"], prog_name="unrolled", standalone_mode=False)
         if isinstance(code, int) and code:  # an interrupt before a command could hear it
             say("interrupted")
             return code
@@ -287,12 +289,29 @@ def _run(arguments: list[str]) -> int:
         say("interrupted")
         return 130
     except Exception as error:
-        words = getattr(error, "format_message", None)  # a usage error of click, or of the click inside typer
-        if words is None:
+        told = getattr(error, "format_message", None)  # a usage error of click, or of the click inside typer
+        if told is None:
             raise
-        say(f"error: {words()} See unrolled --help.")
+        say(f"error: {told()} See unrolled --help.")
         return 2
     return 0
+
+
+def _check_once(command: Any, words: list[str]) -> None:
+    """Refuse an option that is given twice but taken once: else the last one would win, unsaid.
+
+    Raises:
+        OptionError: there is one.
+    """
+    from unrolled.errors import OptionError
+
+    asked = getattr(command, "commands", {}).get(words[0]) if words else None
+    given = [word.partition("=")[0] for word in words[: words.index("--") if "--" in words else None]]
+    for option in [] if asked is None else asked.params:
+        if option.param_type_name == "option" and not (option.multiple or option.is_flag):
+            count = sum(given.count(name) for name in option.opts)
+            if count > 1:
+                raise OptionError(option.opts[0], "one", f"{count}", "Give it once.")
 
 
 def _seconds(budget: str | None) -> float | None:
