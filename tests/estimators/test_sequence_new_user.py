@@ -1,11 +1,13 @@
 """What a new user of the estimators of sequences met: tensors, tables, one-hot labels, options without effect."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 import unrolled as ur
-from unrolled.errors import DataError, ShapeError
+from unrolled.errors import DataError, OptionError, ShapeError
 
 SHORT = ur.Training(epochs=1, batch_size=16)
 RANDOM = np.random.default_rng(0)
@@ -68,3 +70,50 @@ def test_one_text_is_no_list_of_texts():
     ):
         with pytest.raises(ShapeError, match="got a str. Put it into a list"):
             ask("good")
+
+
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [
+        (ur.Training(patience=3), r"a validation part with patience=3, got none\. Hold one back"),
+        (
+            ur.Training(metrics=["accuracy"], monitor="valid_accuracy"),
+            "with monitor='valid_accuracy', got none",
+        ),
+    ],
+)
+def test_what_needs_a_validation_part_is_refused_without(training, said):
+    with pytest.raises(OptionError, match=said):
+        classifier(training=training).fit(X, Y, progress=False)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(10, 3))
+    with pytest.raises(OptionError, match=said):
+        ur.fit(network, (X, Y), training=dataclasses.replace(training, loss="cross-entropy"))
+
+
+def test_a_classifier_sets_the_loss_that_accuracy_needs():
+    training = ur.Training(metrics=["accuracy"], monitor="valid_accuracy", epochs=4, patience=9)
+    model = classifier(training=training, valid_size=0.25).fit(X, Y, progress=False)
+    rows = model.run_.history
+    best = [row["valid_accuracy"] for row in rows if row["best"]]
+    assert best[-1] == max(row["valid_accuracy"] for row in rows)
+    with pytest.raises(OptionError, match="the metric 'accuracy' with a cross-entropy, got the loss 'huber'"):
+        regressor(training=training, valid_size=0.25).fit(X, X[:, 0, 0], progress=False)
+
+
+def test_probabilities_are_normalised_in_double():
+    sums = classifier(members=3).fit(X, Y, progress=False).predict_proba(X).sum(1)
+    np.testing.assert_allclose(sums, 1, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("weight", [None, "balanced"])
+def test_a_text_without_a_known_word_gets_the_shares_of_the_classes(tmp_path, weight):
+    texts, kinds = ["good film", "bad film", "bad one", "bad"] * 6, ["+", "-", "-", "-"] * 6
+    critic = ur.SequenceClassifier(members=2, class_weight=weight).fit(texts, kinds, progress=False)
+    shares = [0.25, 0.75] if weight is None else [0.5, 0.5]
+    found = critic.predict_proba(["good", "xyzzy"])
+    assert found[1] == pytest.approx(shares)
+    assert found[0, 0] > 0.5
+    critic.save(tmp_path / "critic")
+    np.testing.assert_array_equal(ur.load(tmp_path / "critic").predict_proba(["good", "xyzzy"]), found)
+    scores = ur.SequenceRegressor(members=1).fit(texts, np.array([3.0, 1, 1, 1] * 6), progress=False)
+    assert scores.predict(["xyzzy"])[0] == pytest.approx(1.5)

@@ -70,7 +70,8 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
             2,000 steps a member (texts: 5 epochs).
 
     Attributes after `fit`:
-        `classes_`, in the order of the probabilities; `run_`, the `TrainingRun`; `networks_`, its members;
+        `classes_`, in the order of the probabilities; `class_shares_` of what was learned from (by class_weight), the
+        answer for a text without a known word; `run_`, the `TrainingRun`; `networks_`, its members;
         `architecture_`, what they are made of; `reading_`, how sequences are read (scale,
         vocabulary); `notes_`, what was done to the data.
 
@@ -231,6 +232,14 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
         weights = {plain(label): float(weight) for label, weight in given.items()}
         return tuple(weights.get(label, 1.0) for label in known)
 
+    def _scale_answers(self, answers: NDArray[Any], learn: NDArray[np.bool_]) -> NDArray[Any]:
+        counts = np.bincount(answers[learn], minlength=len(self.classes_)) * np.array(self._weights or 1.0)
+        self.class_shares_ = counts / counts.sum()
+        return answers
+
+    def _without_words(self) -> NDArray[np.float64]:
+        return self.class_shares_
+
     def _outputs(self) -> int:
         return len(self.classes_)
 
@@ -247,7 +256,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
 
 
 def _softmax(outputs: Any) -> Any:
-    return outputs.softmax(-1)
+    return outputs.double().softmax(-1)
 
 
 def _classes(y: Any, labels: list[Any], per_step: bool) -> NDArray[Any]:

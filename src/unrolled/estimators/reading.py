@@ -83,7 +83,7 @@ class Reading:
         known = np.add.reduceat(sequences.values > 1, sequences.starts[:-1])
         if not known.all():
             logger.warning(
-                "%s of %s texts have no word that is known: they are read as one unknown word each.",
+                "%s of %s texts have no word that is known.",
                 f"{np.count_nonzero(known == 0):,}", f"{len(texts):,}",
             )  # fmt: skip
         return self.cut(sequences)

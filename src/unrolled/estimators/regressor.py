@@ -104,6 +104,9 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         self._targets = answers.shape[1]
         return ((answers - self.target_mean_) / self.target_scale_).astype(np.float32)
 
+    def _without_words(self) -> NDArray[np.float64]:
+        return np.zeros(len(self.target_mean_))  # the mean of the training part
+
     def _outputs(self) -> int:
         return self._targets
 

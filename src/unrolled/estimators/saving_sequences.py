@@ -26,7 +26,7 @@ ESTIMATORS: dict[str, type[SequenceEstimator]] = {
     "SequenceClassifier": SequenceClassifier,
     "SequenceRegressor": SequenceRegressor,
 }
-TARGET_SCALES = ("target_mean_", "target_scale_")
+OF_TARGETS = ("target_mean_", "target_scale_", "class_shares_")
 
 
 def save_sequence_estimator(estimator: SequenceEstimator, folder: Path) -> None:
@@ -66,7 +66,7 @@ def save_sequence_estimator(estimator: SequenceEstimator, folder: Path) -> None:
         config["classes"] = _write_classes(estimator.classes_)
     else:
         config["single"] = estimator.single_
-    tensors = {name: getattr(estimator, name) for name in TARGET_SCALES if hasattr(estimator, name)}
+    tensors = {name: getattr(estimator, name) for name in OF_TARGETS if hasattr(estimator, name)}
     if reading.mean is not None and reading.scale is not None:
         tensors |= {"mean": reading.mean, "scale": reading.scale}
     for number, network in enumerate(estimator.networks_):
@@ -113,12 +113,14 @@ def read_sequence_estimator(config: Mapping[str, Any], place: Path, device: str)
     a = config["architecture"]
     estimator.architecture_ = Architecture(**a | {"image": tuple(a["image"]) if a["image"] else None})
     _check_consistent(estimator, config, tensors)
-    for name in TARGET_SCALES:
+    for name in OF_TARGETS:
         if name in tensors:
             setattr(estimator, name, tensors[name])
     if "classes" in config:
         estimator.classes_ = _read_classes(config["classes"])
-        if len(estimator.classes_) != estimator.architecture_.outputs:
+        if len(estimator.classes_) != estimator.architecture_.outputs or len(estimator.class_shares_) != len(
+            estimator.classes_
+        ):
             raise ValueError("classes that are not those of the network")
     else:
         estimator.single_ = config["single"]

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
 from unrolled.data.sequences import Sequences, SequenceSamples
+from unrolled.data.text import UNKNOWN
 from unrolled.encoders import Architecture, make_encoder
 from unrolled.errors import OptionError
 from unrolled.estimators.memory import check_memory
@@ -263,6 +264,10 @@ class SequenceEstimator(BaseEstimator):
         """The targets as the network learns them, scaled by those that it learns from."""
         return answers
 
+    def _without_words(self) -> NDArray[np.float64]:
+        """What is answered for a text of which no word is known: (outputs,)."""
+        raise NotImplementedError
+
     def _outputs(self) -> int:
         """How many numbers the network answers with."""
         raise NotImplementedError
@@ -413,6 +418,9 @@ class SequenceEstimator(BaseEstimator):
                 for number, answer in zip(index, answers, strict=True):
                     at = sequences.starts[number]
                     found[at : at + sequences.lengths[number]] = answer[: sequences.lengths[number]]
+        if sequences.values.ndim == 1 and not self.per_step:
+            known = np.add.reduceat(sequences.values > UNKNOWN, sequences.starts[:-1])
+            found[known == 0] = self._without_words()
         return found, sequences
 
     def _weights_of_answers(self, given: Any, lengths: NDArray[np.int64]) -> NDArray[np.float64] | None:
