@@ -185,3 +185,13 @@ def test_a_killed_run_is_resumed_to_the_same_files(folder, tmp_path, capsys):
     assert classify(folder, "texts.csv", *words, out=tmp_path / "whole") == 0
     for file in ("model.safetensors", "history.jsonl", "predictions.csv"):
         assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+
+
+def test_options_reach_the_estimator(folder, tmp_path):
+    words = ["--label", "kind", "--text", "text", "--balanced", "--valid-size", "0.2", "--max-steps", "3", "--layers", "2",
+             "--units", "7", "--bidirectional", "--model", "gru", "--seed", "4"]  # fmt: skip
+    assert classify(folder, "texts.csv", *words, out=tmp_path / "run") == 0
+    found = json.loads((tmp_path / "run/config.json").read_text())["parameters"]
+    wanted = {"class_weight": "balanced", "valid_size": 0.2, "max_steps": 3, "layers": 2, "units": 7}
+    wanted |= {"bidirectional": True, "model": "gru", "seed": 4, "members": 1}
+    assert {name: found[name] for name in wanted} == wanted
