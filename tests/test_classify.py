@@ -61,6 +61,8 @@ def test_a_long_table_to_a_run_folder_and_back(folder, tmp_path, capsys):
     found = json.loads(shown.out)
     assert found["model"]["accuracy"] > 0.9 > found["baselines"]["majority"]["accuracy"]
     assert "told rightly" in shown.err
+    assert found["standing"] == "unknown"  # thirty images are few, and a straight line tells them too
+    assert found["gains"]["logistic"]["lo"] <= 0 < found["gains"]["majority"]["lo"]
     assert "Training on 120 sequences; 30 are held out." in shown.err
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert files == {
