@@ -201,6 +201,13 @@ def test_what_the_held_out_part_cannot_tell_is_said(tmp_path, capsys):
     page = (tmp_path / "run/report.html").read_text()
     assert "held-out sequences stand in the training part as well" in page
     assert "No held-out sequence is of the class c" in page
+    many = "\n".join(["text,kind", *(f"w,c{k % 1001}" for k in range(5005))])
+    (tmp_path / "many.csv").write_text(many + "\n")
+    assert (
+        run("classify", tmp_path / "many.csv", "--label", "kind", "--text", "text", out=tmp_path / "many")
+        == 2
+    )
+    assert "at most 1,000 classes, whose every pair the report counts, got 1,001" in capsys.readouterr().err
     few = "\n".join(["text,kind", *(f"w{k},{k * 1.37}" for k in range(20))])
     (tmp_path / "few.csv").write_text(few + "\n")
     assert (

@@ -321,3 +321,34 @@ def test_texts_have_dropout_and_tagging_reads_both_ways():
     long = [["word"] * 450, ["other"] * 3]
     tagged = fitted(long, [["x"] * 450, ["y"] * 3], per_step=True)
     assert [len(part) for part in tagged.predict(long)] == [450, 3]
+
+
+def test_steps_that_are_held_back_keep_their_own_answers():
+    model = regressor(per_step=True, valid_size=0.5)
+    answers = [np.cumsum(np.abs(x)) for x in X]
+    lengths = np.array([len(x) for x in X])
+    given = ur.data.Sequences.of([x[:, None] for x in X])
+    _, hold = model._split(lengths, np.concatenate(answers)[:, None], None)
+    held = model._samples(given, np.concatenate(answers)[:, None], hold, None)
+    np.testing.assert_array_equal(held.target[:, 0], np.concatenate([answers[number] for number in hold]))
+    np.testing.assert_array_equal(held.sequences.values[:, 0], np.concatenate([X[number] for number in hold]))
+
+
+def test_a_score_of_numbers_is_weighed():
+    from sklearn.metrics import r2_score
+
+    y, weights = np.array([x.mean() for x in X]), RANDOM.uniform(size=40)
+    model = regressor().fit(X, y, progress=False)
+    assert model.score(X, y, weights) == pytest.approx(r2_score(y, model.predict(X), sample_weight=weights))
+
+
+def test_pieces_of_a_sequence_need_less_memory(monkeypatch):
+    monkeypatch.setattr("unrolled.estimators.memory.free_memory", lambda device: 1e6)
+    long = np.zeros((20, 5000, 1), np.float32)
+    with pytest.raises(OptionError, match="up to 5,000 steps"):
+        fitted(long, [0, 1] * 10)
+    steps = np.zeros((20, 400, 1), np.float32) + np.arange(20)[:, None, None]
+    with pytest.raises(OptionError, match="up to 400 steps"):
+        fitted(steps, [0, 1] * 10)
+    pieces = ur.Training(epochs=1, batch_size=16, bptt_steps=10)
+    assert fitted(steps, [0, 1] * 10, training=pieces).run_.history

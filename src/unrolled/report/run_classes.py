@@ -33,6 +33,7 @@ from unrolled.report.wording import join_words
 __all__ = ["ClassRun", "class_frame", "run_classification"]
 
 EXAMPLES = 12  # wrong ones on the page
+MOST_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def run_classification(
 
     Raises:
         OptionError: `test_size` is out of its range.
-        DataError: there are too few sequences, or only one class.
+        DataError: there are too few sequences, only one class, or more than 1,000.
     """
     check_share(test_size)
     assert data.labels is not None
@@ -88,6 +89,13 @@ def run_classification(
     if len(set(every)) < 2:
         raise DataError(
             "the labels", "at least two classes", f"one, {every[0]!r}", "There is nothing to tell apart."
+        )
+    if len(set(every)) > MOST_CLASSES:
+        raise DataError(
+            "the labels",
+            f"at most {MOST_CLASSES:,} classes, whose every pair the report counts",
+            f"{len(set(every)):,}",
+            "Check the column; numbers are for unrolled regress, more classes for SequenceClassifier in Python.",
         )
     train, test = (_part_steps if per_step else _part)(labels, test_size, classifier.seed)
     notes = [*data.notes, *note_twins(data.inputs, train, test)]
