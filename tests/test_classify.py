@@ -183,6 +183,9 @@ def test_a_killed_run_is_resumed_to_the_same_files(folder, tmp_path, capsys):
         with pytest.raises(MemoryError):
             classify(folder, "texts.csv", *words, out=tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["run.partial"]
+    capsys.readouterr()
+    assert classify(folder, "texts.csv", *words, "--units", "9", "--resume", out=tmp_path / "run") == 2
+    assert "one with another units. Start anew without --resume" in capsys.readouterr().err
     assert classify(folder, "texts.csv", *words, "--resume", out=tmp_path / "run") == 0
     assert classify(folder, "texts.csv", *words, out=tmp_path / "whole") == 0
     for file in ("model.safetensors", "history.jsonl", "predictions.csv"):

@@ -156,7 +156,9 @@ def _run_table(
     read = read_labelled(data, **columns, per_step=estimator.per_step, numeric=title == "Numbers")
     estimator.columns_ = columns
     out = out or new_folder(f"{data.name.split('.')[0]}-{label}")
-    with whole_folder(out, overwrite=overwrite, resume=resume) as partial:
+    asked = {"data": str(data), **columns, **estimator.get_params(deep=False), "test_size": test_size}
+    asked.pop("device")  # another one may go on
+    with whole_folder(out, overwrite=overwrite, resume=resume, asked=asked) as partial:
         say(f"Read {len(read):,} {'texts' if columns['text'] else 'sequences'}.")
         for note in read.notes:
             say_wrapped(f"• {note}")

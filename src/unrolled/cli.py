@@ -16,6 +16,7 @@ from unrolled.errors import UnrolledError
 from unrolled.terminal import (
     Notes,
     check_new,
+    check_once,
     console,
     new_folder,
     number,
@@ -277,7 +278,7 @@ def _run(arguments: list[str]) -> int:
     logger.handlers, logger.propagate = [Notes(logging.WARNING)], False
     try:
         words = _spread(arguments)
-        _check_once(command, words)
+        check_once(command, words)
         code = command.main(words or ["--help"], prog_name="unrolled", standalone_mode=False)
         if isinstance(code, int) and code:  # an interrupt before a command could hear it
             say("interrupted")
@@ -295,23 +296,6 @@ def _run(arguments: list[str]) -> int:
         say(f"error: {told()} See unrolled --help.")
         return 2
     return 0
-
-
-def _check_once(command: Any, words: list[str]) -> None:
-    """Refuse an option that is given twice but taken once: else the last one would win, unsaid.
-
-    Raises:
-        OptionError: there is one.
-    """
-    from unrolled.errors import OptionError
-
-    asked = getattr(command, "commands", {}).get(words[0]) if words else None
-    given = [word.partition("=")[0] for word in words[: words.index("--") if "--" in words else None]]
-    for option in [] if asked is None else asked.params:
-        if option.param_type_name == "option" and not (option.multiple or option.is_flag):
-            count = sum(given.count(name) for name in option.opts)
-            if count > 1:
-                raise OptionError(option.opts[0], "one", f"{count}", "Give it once.")
 
 
 def _seconds(budget: str | None) -> float | None:
@@ -387,7 +371,13 @@ def _forecast_table(
 
     out = out or new_folder(name)
     target = " and ".join(map(repr, table.targets))
-    with whole_folder(out, overwrite=overwrite, resume=resume) as partial:
+    asked = forecaster.get_params(deep=False) | {
+        "targets": table.targets,
+        "rows": len(table),
+        "test_size": test_size,
+    }
+    asked.pop("device")  # another one may go on
+    with whole_folder(out, overwrite=overwrite, resume=resume, asked=asked) as partial:
         span = f"{show_time(table.times.min())} to {show_time(table.times.max())}"
         of = f"{len(table.names):,} series of {target}" if len(table.names) > 1 else target
         say(f"Read {len(table):,} rows of {of}: {table.frequency.label}, {span}.")
