@@ -117,3 +117,38 @@ def test_a_text_without_a_known_word_gets_the_shares_of_the_classes(tmp_path, we
     np.testing.assert_array_equal(ur.load(tmp_path / "critic").predict_proba(["good", "xyzzy"]), found)
     scores = ur.SequenceRegressor(members=1).fit(texts, np.array([3.0, 1, 1, 1] * 6), progress=False)
     assert scores.predict(["xyzzy"])[0] == pytest.approx(1.5)
+
+
+def test_columns_of_a_frame_are_those_of_fit(to_frame, tmp_path):
+    table = to_frame({name: X[:, k, 0] for k, name in enumerate("abcde")})
+    model = classifier().fit(table, Y, progress=False)
+    assert model.feature_names_in_.tolist() == list("abcde")
+    assert model.n_features_in_ == 5
+    model.save(tmp_path / "model")
+    loaded = ur.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.predict_proba(table), model.predict_proba(X[:, :, :1]))
+    for columns, said in (
+        ("edcba", "'a', 'b', 'c', 'd', 'e', got another order. Pass X"),
+        ("abcdf", "got others, as 'f'"),
+        ("abcd", "got others, as 'e'"),
+    ):
+        other = to_frame(dict.fromkeys(columns, X[:, 0, 0]))
+        for one in (model, loaded):
+            with pytest.raises(ShapeError, match=f"X: expected the columns of fit in their order: .*{said}"):
+                one.predict(other)
+    assert not hasattr(model.fit(X, Y, progress=False), "feature_names_in_")
+
+
+def test_a_frame_of_texts_says_how_to_pass_them(to_frame):
+    table = to_frame({"text": ["good film", "bad film"] * 9})
+    with pytest.raises(ShapeError, match=r"the column 'text' of texts\. Pass X\['text'\]"):
+        classifier().fit(table, [1, 0] * 9)
+    critic = ur.SequenceClassifier(members=1, training=SHORT).fit(table["text"], [1, 0] * 9, progress=False)
+    assert len(critic.predict(table["text"])) == 18
+
+
+@pytest.mark.parametrize("given", [X[0], X[0, :, 0], X[0, :, 0].tolist()], ids=["steps", "numbers", "list"])
+def test_one_sequence_is_no_list_of_sequences(given):
+    model = classifier().fit(X if np.ndim(given) == 2 else X[:, :, 0], Y, progress=False)
+    with pytest.raises(ShapeError, match=r"got one alone\. Pass X\[None\]"):
+        model.predict(given)

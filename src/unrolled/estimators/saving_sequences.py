@@ -61,6 +61,7 @@ def save_sequence_estimator(estimator: SequenceEstimator, folder: Path) -> None:
         "vocabulary": None if reading.vocabulary is None else list(reading.vocabulary.words),
         "notes": estimator.notes_,
         "columns": getattr(estimator, "columns_", None),
+        "feature_names": list(getattr(estimator, "feature_names_in_", ())),
     }
     if isinstance(estimator, SequenceClassifier):
         config["classes"] = _write_classes(estimator.classes_)
@@ -102,6 +103,9 @@ def read_sequence_estimator(config: Mapping[str, Any], place: Path, device: str)
     estimator.notes_, estimator.vectors_ = config["notes"], None
     if config["columns"] is not None:
         estimator.columns_ = config["columns"]
+    if config["feature_names"]:
+        estimator.feature_names_in_ = np.array([str(name) for name in config["feature_names"]], object)
+        estimator.n_features_in_ = len(estimator.feature_names_in_)
     words, how = config["vocabulary"], config["reading"]
     reading = Reading(
         **how | {"shape": tuple(how["shape"])}, vocabulary=None if words is None else Vocabulary(tuple(words))

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from unrolled.data.sequences import Sequences, SequenceSamples
 from unrolled.data.text import UNKNOWN
 from unrolled.encoders import Architecture, make_encoder
-from unrolled.errors import OptionError
+from unrolled.errors import OptionError, ShapeError
 from unrolled.estimators.memory import check_memory
-from unrolled.estimators.reading import Reading, learn_to_read, match_vectors, take_sequences
+from unrolled.estimators.reading import Reading, column_names, learn_to_read, match_vectors, take_sequences
 from unrolled.estimators.sample_weights import take_weights
 from unrolled.training.loop import fit, repeatable
 from unrolled.training.members import call
@@ -129,6 +129,7 @@ class SequenceEstimator(BaseEstimator):
         self.notes_: list[str] = []
         self.reading_: Reading
         given = take_sequences(X, self.lower)
+        self._learn_columns(X)
         lengths = given.lengths if isinstance(given, Sequences) else np.array([len(text) for text in given])
         answers = self._learn_answers(y, lengths)
         weights = take_weights(sample_weight, len(lengths))
@@ -223,6 +224,27 @@ class SequenceEstimator(BaseEstimator):
         if self.training is not None and not isinstance(self.training, Training):
             raise OptionError(where, "training of unrolled.Training", repr(self.training))
         self._device()
+
+    def _learn_columns(self, X: Any) -> None:
+        """Keep the names of a data frame's columns, where each is a step, as scikit-learn does."""
+        names = column_names(X)
+        if names is not None:
+            self.feature_names_in_, self.n_features_in_ = np.array(names, object), len(names)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+
+    def _check_columns(self, X: Any) -> None:
+        names, known = column_names(X), getattr(self, "feature_names_in_", None)
+        if names is None or known is None or names == list(known):
+            return
+        known = list(known)
+        same = sorted(names) == sorted(known)
+        odd = [name for name in names if name not in known] or [name for name in known if name not in names]
+        raise ShapeError(
+            "X", f"the columns of fit in their order: {', '.join(map(repr, known[:6]))}{', …' * (len(known) > 6)}",
+            "another order" if same else f"others, as {', '.join(map(repr, odd[:3]))}",
+            "Pass X[list(estimator.feature_names_in_)].",
+        )  # fmt: skip
 
     def _device(self) -> torch.device:
         if self.device == "cuda" and not torch.cuda.is_available():
@@ -397,6 +419,7 @@ class SequenceEstimator(BaseEstimator):
     def _answer(self, X: Any, finish: Callable[[Tensor], Tensor]) -> tuple[NDArray[np.float64], Sequences]:
         """The mean of the members' answers, (n, outputs), or with `per_step` (all steps, outputs)."""
         self._check_fitted()
+        self._check_columns(X)
         sequences = self.reading_.read(X)
         samples = SequenceSamples(sequences, None, ragged=sequences.ragged)
         device = self._device()
