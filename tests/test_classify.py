@@ -91,7 +91,23 @@ def test_texts(folder, tmp_path, capsys):
     assert _run(["predict", str(tmp_path / "run"), str(folder / "texts.csv"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["classes"]
     assert len(told) == 80
-    assert set(told[0]) == {"sequence", "class", "p-bad", "p-good"}
+    assert list(told[0]) == ["sequence", "text", "class", "p-bad", "p-good"]
+    table = pd.read_csv(folder / "texts.csv")
+    assert [row["sequence"] for row in told] == list(range(1, 81))
+    assert [row["text"] for row in told] == table["text"].tolist()
+    held = pd.read_csv(tmp_path / "run/predictions.csv")
+    assert held["text"].tolist() == table["text"].iloc[held["sequence"] - 1].tolist()
+
+
+def test_texts_of_many_lines_are_numbered_by_record(folder, tmp_path, capsys):
+    classify(folder, "texts.csv", "--label", "kind", "--text", "text", out=tmp_path / "run")
+    capsys.readouterr()
+    (tmp_path / "new.csv").write_text('text\n"fine\nfilm, and what is more it is a long one"\n\nslow play\n')
+    assert _run(["predict", str(tmp_path / "run"), str(tmp_path / "new.csv"), "--json"]) == 0
+    shown = capsys.readouterr()
+    rows = json.loads(shown.out)["classes"]
+    assert [(row["sequence"], row["text"].split()[0]) for row in rows] == [(1, "fine"), (2, "slow")]
+    assert "fine film, and what is more it is a lon…" in shown.err
 
 
 def test_a_sequence_in_each_row(folder, tmp_path, capsys):

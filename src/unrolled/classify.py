@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["classify", "predict_sequences", "regress"]
 
 SHOWN = 14  # rows of a table for people
+WIDEST = 40  # letters of a text in it
 
 
 Data = Annotated[
@@ -181,7 +182,7 @@ def predict_sequences(estimator: Any, data: Path | None, out: Path | None, as_js
     from unrolled.estimators.classifier import SequenceClassifier
     from unrolled.report.run_classes import class_frame
     from unrolled.report.run_numbers import number_frame
-    from unrolled.report.run_sequences import flatten
+    from unrolled.report.run_sequences import carry_texts, flatten
 
     if data is None:
         raise DataError(
@@ -204,6 +205,7 @@ def predict_sequences(estimator: Any, data: Path | None, out: Path | None, as_js
     else:
         found = flatten(estimator.predict(read.inputs), estimator.per_step)
         frame, name = number_frame(read.names, found, steps), "numbers"
+    frame = carry_texts(frame, read.inputs, estimator.per_step)
     _show_told(frame, name)
     write_csv(frame, out)
     if as_json:
@@ -264,10 +266,22 @@ def _show_told(frame: Any, name: str) -> None:
     shown = [column for column in frame.columns if not column.startswith("p-")]
     grid = Table(title=name.capitalize(), title_justify="left")
     for heading in (*shown, *(["probability"] if chances else [])):
-        grid.add_column(heading, justify="left" if heading == "class" else "right")
+        grid.add_column(heading, justify="left" if heading in ("class", "text") else "right")
     for row in frame.head(SHOWN).to_dict("records"):
-        cells = [number(row[column]) if column == "told" else escape(str(row[column])) for column in shown]
+        cells = [
+            number(row[column]) if column == "told" else escape(_short(str(row[column]))) for column in shown
+        ]
         grid.add_row(*cells, *([f"{max(row[column] for column in chances):.1%}"] if chances else []))
     if len(frame) > SHOWN:
         grid.add_row("…", f"{len(frame) - SHOWN:,} more")
     console().print("\n", grid, "\n", sep="")
+
+
+def _short(text: str) -> str:
+    """A text in one line, as a table for people shows it.
+
+    >>> _short("a  long text of\\nmore than forty letters, which are too many")
+    'a long text of more than forty letters,…'
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= WIDEST else f"{line[: WIDEST - 1]}…"

@@ -43,7 +43,7 @@ def test_texts_and_files(tmp_path):
     read = read_labelled(path, label="kind", text="text")
     assert read.inputs == ["fine, it is", "<b>bad</b>"]
     assert read.labels.tolist() == ["good", "bad"]
-    assert read.names.tolist() == [2, 3]
+    assert read.names.tolist() == [1, 2]  # records, not the lines of the file
     assert read_labelled(path, label=None, text="text").labels is None
 
 

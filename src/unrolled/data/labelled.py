@@ -22,7 +22,7 @@ class Labelled:
         inputs: texts, lists of words, or arrays (steps, features).
         labels: (n,), texts as they stand in the table, or numbers; with a label for each step, (n,) of such arrays;
             None where they were not asked for.
-        names: (n,), of the sequences: their ids, or the numbers of their rows (a file's lines).
+        names: (n,), of the sequences: their ids, or the numbers of their rows, from 1 on without the header.
         notes: what was assumed or done.
         kind: "pandas" or "polars", what the table was.
     """
@@ -101,16 +101,16 @@ def read_labelled(
     columns.check([name for name in (label, text, *sequence, id, time) if name is not None])
     notes: list[str] = []
     labels = None if label is None else _labels(columns, label, notes if numeric else None)
-    lines = columns.frame.index.to_numpy() + columns.first_row
+    records = np.arange(1, len(columns.frame) + 1)
     if text is not None and id is not None:
         words = np.array(_texts(columns, text), object)
         return _long(columns, words, labels, id, time, notes, per_step)
     if text is not None:
-        return Labelled(_texts(columns, text), labels, lines, tuple(dict.fromkeys(notes)), columns.kind)
+        return Labelled(_texts(columns, text), labels, records, tuple(dict.fromkeys(notes)), columns.kind)
     values = np.stack([numbers(columns, name, notes) for name in sequence], axis=1)
     if id is None:
         return Labelled(
-            _rows(columns, sequence, values), labels, lines, tuple(dict.fromkeys(notes)), columns.kind
+            _rows(columns, sequence, values), labels, records, tuple(dict.fromkeys(notes)), columns.kind
         )
     _check_present(columns, sequence, values)
     return _long(columns, values, labels, id, time, notes, per_step)

@@ -20,6 +20,7 @@ from unrolled.estimators.saving_sequences import save_sequence_estimator
 from unrolled.report.class_page import ClassPage, Example, render_classes
 from unrolled.report.run_sequences import (
     baseline_input,
+    carry_texts,
     check_share,
     describe_settings,
     flatten,
@@ -150,6 +151,7 @@ def run_classification(
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n", "utf-8")
     frame = class_frame(data.names[test], probabilities, classes, steps)
     frame.insert(1 + per_step, "actual", [classes[number] for number in actual])
+    frame = carry_texts(frame, [data.inputs[number] for number in test], per_step)
     frame.to_csv(folder / "predictions.csv", index=False)
     page = ClassPage(
         title=title,

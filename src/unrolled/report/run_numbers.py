@@ -19,6 +19,7 @@ from unrolled.report.class_page import Example
 from unrolled.report.number_page import NumberPage, number_label, render_numbers
 from unrolled.report.run_sequences import (
     baseline_input,
+    carry_texts,
     check_share,
     describe_settings,
     flatten,
@@ -119,6 +120,7 @@ def run_regression(
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n", "utf-8")
     frame = number_frame(data.names[test], told, steps)
     frame.insert(1 + per_step, "actual", actual)
+    frame = carry_texts(frame, [data.inputs[number] for number in test], per_step)
     frame.to_csv(folder / "predictions.csv", index=False)
     span = f"{actual.min():g} to {actual.max():g} held out, {known.min():g} to {known.max():g} trained on"
     page = NumberPage(
