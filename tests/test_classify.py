@@ -216,3 +216,13 @@ def test_options_reach_the_estimator(folder, tmp_path):
     wanted = {"class_weight": "balanced", "valid_size": 0.2, "max_steps": 3, "layers": 2, "units": 7}
     wanted |= {"bidirectional": True, "model": "gru", "seed": 4, "members": 1}
     assert {name: found[name] for name in wanted} == wanted
+
+
+def test_a_note_is_said_once(folder, tmp_path, capsys):
+    columns = [word for name in "abcd" for word in ("--sequence", name)]
+    assert (
+        classify(folder, "wide.csv", "--label", "up", *columns, "--max-steps", "3", out=tmp_path / "run") == 0
+    )
+    shown = " ".join(capsys.readouterr().err.split())
+    assert shown.count("120 of 120 sequences") + shown.count("96 of 96 sequences") == 1
+    assert shown.count("24 of 24 sequences have more than 3 steps") == 1
