@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import unrolled
 from unrolled.cli import _run
 from unrolled.data import load_digits_rows
 from unrolled.estimators import sequences
@@ -178,6 +179,12 @@ def test_runs_are_not_overwritten_unasked(folder, tmp_path, capsys):
     assert classify(folder, "texts.csv", *words, out=tmp_path / "run") == 0
     assert classify(folder, "texts.csv", *words, out=tmp_path / "run") == 2
     assert classify(folder, "texts.csv", *words, "--overwrite", out=tmp_path / "run") == 0
+    for option in (["--gaps", "fill"], ["--future", "x.csv"]):
+        assert _run(["predict", str(tmp_path / "run"), str(folder / "texts.csv"), *option]) == 2
+        assert (
+            f"{option[0]}: expected a run of unrolled forecast, got one of sequences"
+            in capsys.readouterr().err
+        )
     assert _run(["predict", str(tmp_path / "run")]) == 2
     assert "Name a file: unrolled predict RUN DATA" in capsys.readouterr().err
 
@@ -226,3 +233,13 @@ def test_a_note_is_said_once(folder, tmp_path, capsys):
     shown = " ".join(capsys.readouterr().err.split())
     assert shown.count("120 of 120 sequences") + shown.count("96 of 96 sequences") == 1
     assert shown.count("24 of 24 sequences have more than 3 steps") == 1
+
+
+def test_help_and_version(capsys):
+    assert _run(["--version"]) == 0
+    assert capsys.readouterr().out == f"unrolled {unrolled.__version__}\n"
+    for words in (["--help"], ["predict", "--help"]):
+        assert _run(words) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "classes or numbers of" in shown
+        assert "Forecast" in shown

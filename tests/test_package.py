@@ -23,6 +23,7 @@ ORDER = (
     "estimators",
     "report",
     "recipes",
+    "arguments",
     "terminal",
     "classify",
     "cli",

@@ -6,12 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from unrolled.errors import OptionError, RunFolderError
+from unrolled.errors import RunFolderError
 
 __all__ = [
     "Notes",
     "check_new",
-    "check_once",
     "console",
     "new_folder",
     "number",
@@ -37,21 +36,6 @@ def check_new(out: Path | None, overwrite: bool) -> None:
         raise RunFolderError(
             str(out), "a new file", "one that exists", "Choose another --out, or pass --overwrite."
         )
-
-
-def check_once(command: Any, words: list[str]) -> None:
-    """Refuse an option that is given twice but taken once: else the last one would win, unsaid.
-
-    Raises:
-        OptionError: there is one.
-    """
-    asked = getattr(command, "commands", {}).get(words[0]) if words else None
-    given = [word.partition("=")[0] for word in words[: words.index("--") if "--" in words else None]]
-    for option in [] if asked is None else asked.params:
-        if option.param_type_name == "option" and not (option.multiple or option.is_flag):
-            count = sum(given.count(name) for name in option.opts)
-            if count > 1:
-                raise OptionError(option.opts[0], "one", f"{count}", "Give it once.")
 
 
 def write_csv(frame: Any, out: Path | None) -> None:
