@@ -118,6 +118,7 @@ def test_a_sequence_in_each_row(folder, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["model"]["accuracy"] > 0.7
     page = (tmp_path / "run/report.html").read_text()
     assert "bidirectional gru of 16 units" in page
+    assert f"unrolled predict {tmp_path / 'run'} OTHER.csv" in page
 
 
 def test_the_same_seed_gives_the_same_files(folder, tmp_path, capsys):

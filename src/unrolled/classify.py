@@ -153,6 +153,7 @@ def _run_table(
     from unrolled.training.checkpoint import whole_folder
 
     estimator.check_options()
+    estimator.check_files()
     label = columns["label"]
     read = read_labelled(data, **columns, per_step=estimator.per_step, numeric=title == "Numbers")
     estimator.columns_ = columns
@@ -165,7 +166,7 @@ def _run_table(
             say_wrapped(f"• {note}")
         run = run_all(
             read, estimator, partial, test_size=test_size, title=f"{title} of {label}",
-            command=shlex.join(["unrolled", *sys.argv[1:]]), say=say, resume=resume,
+            command=shlex.join(["unrolled", *sys.argv[1:]]), say=say, resume=resume, place=str(out),
         )  # fmt: skip
     show(run)
     say_wrapped(f"{run.verdict}\n")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import unrolled as ur
-from unrolled.errors import DataError, OptionError, ShapeError
+from unrolled.errors import DataError, OptionError, RunFolderError, ShapeError
 
 SHORT = ur.Training(epochs=1, batch_size=16)
 RANDOM = np.random.default_rng(0)
@@ -152,3 +152,24 @@ def test_one_sequence_is_no_list_of_sequences(given):
     model = classifier().fit(X if np.ndim(given) == 2 else X[:, :, 0], Y, progress=False)
     with pytest.raises(ShapeError, match=r"got one alone\. Pass X\[None\]"):
         model.predict(given)
+
+
+def test_saved_again_and_readable_by_others(tmp_path):
+    model = classifier().fit(X, Y, progress=False)
+    model.save(tmp_path / "model")
+    with pytest.raises(RunFolderError, match="already holds a run"):
+        model.save(tmp_path / "model")
+    model.save(tmp_path / "model", overwrite=True)
+    modes = {path.name: path.stat().st_mode for path in (tmp_path / "model").iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]
+
+
+@pytest.mark.parametrize("kind", [ur.SequenceClassifier, ur.SequenceRegressor])
+def test_a_type_error_names_the_class(kind):
+    with pytest.raises(TypeError, match=rf"{kind.__name__}\.__init__\(\) got an unexpected"):
+        kind(unit=3)
+
+
+def test_vectors_that_are_not_there_are_said_first():
+    with pytest.raises(DataError, match=r"no\.txt: expected a file of word vectors, got no such file"):
+        classifier(vectors="no.txt").fit(X, None)

@@ -116,6 +116,10 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         return {} if self.training.loss in ("mse", "mae", "huber") else {"loss": "mse", "levels": ()}
 
 
+# the one class that is made by the common constructor: a TypeError is to name what the caller knows
+SequenceEstimator.__init__.__qualname__ = "SequenceRegressor.__init__"
+
+
 def _no_numbers() -> ShapeError:
     return ShapeError(
         "y", "a number for each sequence (or as many for each)", "what is no number",

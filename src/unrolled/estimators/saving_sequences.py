@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.numpy import save as write_tensors
 
 from unrolled.data.text import Vocabulary
 from unrolled.encoders import Architecture
@@ -74,7 +75,9 @@ def save_sequence_estimator(estimator: SequenceEstimator, folder: Path) -> None:
         for name, tensor in network.state_dict().items():
             tensors[f"member.{number}.{name}"] = tensor.cpu().numpy()
     whole = {name: np.array(array, copy=None, order="C", ndmin=1) for name, array in tensors.items()}
-    save_file(whole, folder / "model.safetensors")
+    (folder / "model.safetensors").write_bytes(
+        write_tensors(whole)
+    )  # save_file would hide it from other users
     (folder / "config.json").write_text(json.dumps(config, indent=1, allow_nan=False) + "\n", "utf-8")
     for name, rows in (("history", estimator.run_.history), ("timing", estimator.run_.timing)):
         lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)

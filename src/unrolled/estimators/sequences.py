@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from unrolled.data.sequences import Sequences, SequenceSamples
 from unrolled.data.text import UNKNOWN
 from unrolled.encoders import Architecture, make_encoder
-from unrolled.errors import OptionError, ShapeError
+from unrolled.errors import DataError, OptionError, ShapeError
 from unrolled.estimators.memory import check_memory
 from unrolled.estimators.reading import Reading, column_names, learn_to_read, match_vectors, take_sequences
 from unrolled.estimators.sample_weights import take_weights
@@ -126,6 +126,7 @@ class SequenceEstimator(BaseEstimator):
             OptionError: an argument of the constructor is out of its range, or memory will not do.
         """
         self.check_options()
+        self.check_files()
         self.notes_: list[str] = []
         self.reading_: Reading
         given = take_sequences(X, self.lower)
@@ -162,8 +163,10 @@ class SequenceEstimator(BaseEstimator):
             self._note(f"A member is left out. {failure}")
         return self
 
-    def save(self, folder: str | Path) -> None:
-        """Write the estimator into a new folder, for `unrolled.load`: JSON and safetensors, no pickle.
+    def save(self, folder: str | Path, overwrite: bool = False) -> None:
+        """Write the estimator into a folder, for `unrolled.load`: JSON and safetensors, no pickle.
+
+        With `overwrite` a folder that already holds a run is replaced; anything else never is.
 
         Raises:
             RunFolderError: the folder exists, or cannot be written.
@@ -173,7 +176,7 @@ class SequenceEstimator(BaseEstimator):
         from unrolled.training.checkpoint import whole_folder
 
         self._check_fitted()
-        with whole_folder(Path(folder)) as partial:
+        with whole_folder(Path(folder), overwrite=overwrite) as partial:
             save_sequence_estimator(self, partial)
 
     def check_options(self) -> None:
@@ -224,6 +227,11 @@ class SequenceEstimator(BaseEstimator):
         if self.training is not None and not isinstance(self.training, Training):
             raise OptionError(where, "training of unrolled.Training", repr(self.training))
         self._device()
+
+    def check_files(self) -> None:
+        """Raise a `DataError` where the file of vectors is not there: before anything is read for long."""
+        if self.vectors is not None and not Path(self.vectors).is_file():
+            raise DataError(str(self.vectors), "a file of word vectors", "no such file", "Check the path.")
 
     def _learn_columns(self, X: Any) -> None:
         """Keep the names of a data frame's columns, where each is a step, as scikit-learn does."""

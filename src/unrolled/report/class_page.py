@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -66,6 +67,7 @@ class ClassPage:
         settings: name and value, in the order to show.
         notes: what was done to the data.
         command: the command line that made the run; may be empty.
+        place: of the run's folder, as the command knew it.
     """
 
     title: str
@@ -77,6 +79,7 @@ class ClassPage:
     settings: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     command: str = ""
+    place: str = "."
 
 
 def render_classes(page: ClassPage) -> str:
@@ -105,6 +108,7 @@ def render_classes(page: ClassPage) -> str:
     names = [str(label) for label in page.classes]
     return find_template("classes.html.j2").render(
         page=page,
+        place=shlex.quote(page.place),
         colours=[(name, LIGHT[name], DARK[name]) for name in LIGHT],
         paper=PAPER,
         standing=stand(page.metrics.get("gains", {}), class_label),

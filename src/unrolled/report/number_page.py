@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ class NumberPage:
         settings: name and value, in the order to show.
         notes: what was done to the data.
         command: the command line that made the run; may be empty.
+        place: of the run's folder, as the command knew it.
     """
 
     title: str
@@ -60,6 +62,7 @@ class NumberPage:
     settings: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     command: str = ""
+    place: str = "."
 
 
 def render_numbers(page: NumberPage) -> str:
@@ -86,6 +89,7 @@ def render_numbers(page: NumberPage) -> str:
         )
     return find_template("numbers.html.j2").render(
         page=page,
+        place=shlex.quote(page.place),
         colours=[(name, LIGHT[name], DARK[name]) for name in LIGHT],
         paper=PAPER,
         eyebrow="Regression report",

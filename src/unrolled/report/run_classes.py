@@ -63,6 +63,7 @@ def run_classification(
     command: str = "",
     say: Callable[[str], None] = lambda line: None,
     resume: bool = False,
+    place: str = ".",
 ) -> ClassRun:
     """Train on a part of the sequences, score on the others, and write the run folder's files.
 
@@ -77,6 +78,7 @@ def run_classification(
         command: the command line to show in the report.
         say: is told what is done, a line at a time.
         resume: go on from the checkpoints that an earlier run has left in `folder`.
+        place: where the folder will be, for the commands that the report names.
 
     Raises:
         OptionError: `test_size` is out of its range.
@@ -168,6 +170,7 @@ def run_classification(
         ),
         notes=list(dict.fromkeys([*notes, *classifier.notes_])),
         command=command,
+        place=place,
     )  # fmt: skip
     (folder / "report.html").write_text(render_classes(page), "utf-8", "replace")
     return ClassRun(metrics, standing, sentence)

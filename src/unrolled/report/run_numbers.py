@@ -60,6 +60,7 @@ def run_regression(
     command: str = "",
     say: Callable[[str], None] = lambda line: None,
     resume: bool = False,
+    place: str = ".",
 ) -> NumberRun:
     """Train on a part of the sequences, score on the others, and write the run folder's files.
 
@@ -72,6 +73,7 @@ def run_regression(
         command: the command line to show in the report.
         say: is told what is done, a line at a time.
         resume: go on from the checkpoints that an earlier run has left in `folder`.
+        place: where the folder will be, for the commands that the report names.
 
     Raises:
         OptionError: `test_size` is out of its range.
@@ -136,6 +138,7 @@ def run_regression(
         ),
         notes=list(dict.fromkeys([*data.notes, *note_twins(data.inputs, train, test), *regressor.notes_])),
         command=command,
+        place=place,
     )
     (folder / "report.html").write_text(render_numbers(page), "utf-8", "replace")
     return NumberRun(metrics, standing, sentence)
