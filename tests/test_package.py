@@ -26,6 +26,7 @@ ORDER = (
     "report",
     "recipes",
     "machine",
+    "arguments",
     "terminal",
     "classify",
     "reproduce",

@@ -324,7 +324,7 @@ def _parse(columns: Columns, name: str, text: "pd.Series[str]", notes: list[str]
     row = int(np.argmax(best.isna().to_numpy()))
     raise DataError(
         columns.where(int(columns.frame.index[row]), name),
-        "a date or time (2020-01-31, 01/31/2020, 2020-01-31 13:00)",
+        "a date or time (2020-01-31, 01/31/2020, 2020-01-31 13:00) or a whole number",
         repr(columns.frame[name].iloc[row]),
         "Correct it, or name another column with --time.",
     )

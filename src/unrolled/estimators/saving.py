@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.numpy import save as write_tensors
 
 from unrolled.data.features import Features
 from unrolled.data.frequency import Frequency
@@ -144,9 +145,10 @@ def save_forecaster(forecaster: Forecaster, folder: Path) -> None:
         for number, network in enumerate(networks):
             for name, tensor in network.state_dict().items():
                 tensors[f"{model}.{number}.{name}"] = tensor.cpu().numpy()
-    save_file(
-        {name: np.ascontiguousarray(array) for name, array in tensors.items()}, folder / "model.safetensors"
-    )
+    whole = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    (folder / "model.safetensors").write_bytes(
+        write_tensors(whole)
+    )  # save_file would hide it from other users
     (folder / "config.json").write_text(
         json.dumps(config, indent=1, allow_nan=False, default=lambda number: number.item()) + "\n", "utf-8"
     )
