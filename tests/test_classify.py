@@ -276,3 +276,18 @@ def test_groups_are_held_out_whole(folder, tmp_path, capsys, command):
     held = pd.read_csv(tmp_path / "run/predictions.csv")["sequence"] - 1
     assert not set(table["who"].iloc[held]) & set(table["who"].drop(held))
     assert "of 12 groups, whole" in (tmp_path / "run/report.html").read_text()
+
+
+def test_classes_that_are_numbers_stand_in_their_order(folder, tmp_path, capsys):
+    words = ["good film", "bad play", "dull one"]
+    table = pd.DataFrame({"text": words * 20, "grade": [10, 9, 1] * 20})
+    table.to_csv(tmp_path / "grades.csv", index=False)
+    assert classify(tmp_path, "grades.csv", "--label", "grade", "--text", "text", out=tmp_path / "run") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["classes"] == ["1", "9", "10"]
+    assert found["model"]["confusion"] == [[4, 0, 0], [0, 4, 0], [0, 0, 4]]
+    assert _run(["predict", str(tmp_path / "run"), str(tmp_path / "grades.csv"), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["classes"]
+    assert list(rows[0]) == ["sequence", "text", "class", "p-1", "p-9", "p-10"]
+    assert [int(row["class"]) for row in rows] == table["grade"].tolist()
+    assert all(row[f"p-{row['class']}"] > 0.5 for row in rows)

@@ -198,6 +198,7 @@ def predict_sequences(estimator: Any, data: Path | None, out: Path | None, as_js
     import numpy as np
 
     from unrolled.data.labelled import read_labelled
+    from unrolled.estimators.class_scores import class_order
     from unrolled.estimators.classifier import SequenceClassifier
     from unrolled.report.run_classes import class_frame
     from unrolled.report.run_numbers import number_frame
@@ -220,7 +221,9 @@ def predict_sequences(estimator: Any, data: Path | None, out: Path | None, as_js
     steps = np.array([len(part) for part in read.inputs]) if estimator.per_step else None
     if isinstance(estimator, SequenceClassifier):
         found = flatten(estimator.predict_proba(read.inputs), estimator.per_step)
-        frame, name = class_frame(read.names, found, estimator.classes_.tolist(), steps), "classes"
+        order = class_order(estimator.classes_.tolist())
+        classes = estimator.classes_[order].tolist()
+        frame, name = class_frame(read.names, found[:, order], classes, steps), "classes"
     else:
         found = flatten(estimator.predict(read.inputs), estimator.per_step)
         frame, name = number_frame(read.names, found, steps), "numbers"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from unrolled.data.labelled import Labelled
 from unrolled.errors import DataError
 from unrolled.estimators.class_baselines import logistic_probabilities, majority_probabilities
-from unrolled.estimators.class_scores import class_verdict, score_classes
+from unrolled.estimators.class_scores import class_order, class_verdict, score_classes
 from unrolled.estimators.classifier import SequenceClassifier
 from unrolled.estimators.saving_sequences import save_sequence_estimator
 from unrolled.report.class_page import ClassPage, Example, render_classes
@@ -122,13 +122,14 @@ def run_classification(
     inputs, held = ([given[number] for number in part] for part in (train, test))
     classifier.fit(inputs, [labels[number] for number in train], folder=folder, resume=resume)
     trained = time.perf_counter()
-    classes = classifier.classes_.tolist()
+    order = class_order(classifier.classes_.tolist())
+    classes = classifier.classes_[order].tolist()
     number_of = {label: number for number, label in enumerate(classes)}
     known, actual = (
         np.array([number_of[one] for one in flatten([labels[number] for number in part], per_step).tolist()])
         for part in (train, test)
     )
-    probabilities = flatten(classifier.predict_proba(held), per_step)
+    probabilities = flatten(classifier.predict_proba(held), per_step)[:, order]
     scored = time.perf_counter()
     lengths = np.array([len(part) for part in given])
     first, second, words = baseline_input(inputs, held, classifier)
