@@ -1,4 +1,4 @@
-"""The code in the pages on layers, kernels, training and classification runs, and prints what they say."""
+"""The code in the pages on layers, kernels, training, classification and generation runs, and prints what they say."""
 
 import doctest
 import re
@@ -15,7 +15,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.skipif(not native.AVAILABLE, reason="the pages describe the C++ kernels")
 @pytest.mark.parametrize(
-    "page", ["layers.md", "kernels.md", "training.md", "classification.md", "transcription.md"]
+    "page", ["layers.md", "kernels.md", "training.md", "classification.md", "generation.md", "transcription.md"]
 )
 def test_the_code_of_a_page(page):
     torch._dynamo.reset()
