@@ -1,13 +1,16 @@
 """MNIST row by row: accuracy by epoch of the published networks, and seconds an epoch beside torch.nn and Keras on JAX.
 
     python benchmarks/mnist_rows.py accuracy [--only rnn] [--seeds 3] [--epochs 100] [--folder DIR]
+        [--clip 1] [--glorot]
     python benchmarks/mnist_rows.py seconds [--only rnn] [--epochs 3]
 
 Needs mnist.npz in $UNROLLED_DATA, or a network. `accuracy` appends a row for each network to
 benchmarks/results/mnist_rows.csv: the mean test accuracy of the last five epochs, its median over the seeds and its
 spread. The seeds are members that are trained together; with --folder a run that was stopped goes on from its last
-checkpoint, with the same bits. `seconds` appends to benchmarks/results/mnist_seconds.csv:
-by turns in one run, the median of the epochs after the first. Who is not installed is left out.
+checkpoint, with the same bits; --clip scales gradients down to a norm, --glorot draws the recurrent weights as
+TensorFlow's BasicRNNCell does, with the inputs' as one matrix. `seconds` appends to
+benchmarks/results/mnist_seconds.csv: by turns in one run, the median of the epochs after the first. Who is not
+installed is left out.
 
 Protocol: 28 steps of 28 points in [0, 1], the first 55,000 images, batches of 150, Adam at 0.001, cross-entropy.
 """
@@ -42,7 +45,7 @@ def data(count=55_000):
     return images[0], y[:count].astype(np.int64), images[1], y_test.astype(np.int64)
 
 
-def make(name):
+def make(name, glorot=False):
     """Our network, as a plain stack."""
     from torch import nn
 
@@ -53,10 +56,17 @@ def make(name):
     stack = [
         getattr(ur.nn, cell)(size, units, return_sequences=i < layers - 1) for i, size in enumerate(sizes)
     ]
+    if glorot:
+        for layer in stack:
+            limit = (
+                6 / (layer.weight_ih.shape[0] + layer.weight_ih.shape[1] + layer.weight_hh.shape[1])
+            ) ** 0.5
+            for weight in (layer.weight_ih, layer.weight_hh):
+                nn.init.uniform_(weight, -limit, limit)
     return nn.Sequential(*stack, ur.nn.Dense(units, 10))
 
 
-def accuracy(name, seeds, epochs, folder=None):
+def accuracy(name, seeds, epochs, folder=None, clip=None, glorot=False):
     """Train so many members together; the test accuracy of each after each epoch, by `fit`'s own measure."""
     import numpy as np
 
@@ -65,19 +75,20 @@ def accuracy(name, seeds, epochs, folder=None):
     x, y, x_test, y_test = data()
     training = ur.Training(
         "cross-entropy", "adam", 1e-3, epochs=epochs, batch_size=BATCH, members=seeds, metrics=["accuracy"],
-        clip_norm=None, restore_best=False,
+        clip_norm=clip, restore_best=False,
     )  # fmt: skip
     start = time.perf_counter()
     # the test images stand where validation does, to be measured after each epoch; nothing is chosen by them
-    place = None if folder is None else folder / name
+    called = name + ("" if clip is None else f", clip {clip:g}") + ", glorot" * glorot
+    place = None if folder is None else folder / called.replace(", ", "-").replace(" ", "-")
     resume = place is not None and place.exists()
-    run = ur.fit(lambda: make(name), (x, y), (x_test, y_test), training, folder=place, resume=resume)
+    run = ur.fit(lambda: make(name, glorot), (x, y), (x_test, y_test), training, folder=place, resume=resume)
     found = np.array(
         [[row["valid_accuracy"] for row in run.history if row["member"] == m] for m in range(seeds)]
     )
     last = found[:, -5:].mean(axis=1)
     return {
-        "network": name, "epochs": epochs, "seeds": seeds, "first": f"{np.median(found[:, 0]):.4f}",
+        "network": called, "epochs": epochs, "seeds": seeds, "first": f"{np.median(found[:, 0]):.4f}",
         "last_five": f"{np.median(last):.4f}", "lowest": f"{last.min():.4f}", "highest": f"{last.max():.4f}",
         "asked": NETWORKS[name][3], "met": bool(np.median(last) >= NETWORKS[name][3]),
         "minutes": "" if resume else f"{(time.perf_counter() - start) / 60:.1f}",
@@ -187,11 +198,18 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, help="by default 100, or 3 for seconds")
     parser.add_argument("--images", type=int, default=55_000, help="of an epoch, for seconds")
+    parser.add_argument("--clip", type=float, help="norm of the gradient at most, for accuracy")
+    parser.add_argument("--glorot", action="store_true", help="for accuracy")
     parser.add_argument("--folder", type=Path, help="for checkpoints of accuracy")
     options = parser.parse_args()
     for name in options.only:
         if options.what == "accuracy":
-            row, file = accuracy(name, options.seeds, options.epochs or 100, options.folder), "mnist_rows.csv"
+            row, file = (
+                accuracy(
+                    name, options.seeds, options.epochs or 100, options.folder, options.clip, options.glorot
+                ),
+                "mnist_rows.csv",
+            )
         else:
             row, file = seconds(name, options.epochs or 3, options.images), "mnist_seconds.csv"
         print(*(f"{key} {value}" for key, value in row.items()), sep=", ", flush=True)

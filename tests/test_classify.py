@@ -111,13 +111,13 @@ def test_the_same_seed_gives_the_same_files(folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--label", "kind"], "classify: expected --text or --sequence, got none."),
+        (["--label", "kind"], "options: expected --text or --sequence, got none."),
         (
             ["--label", "kind", "--text", "txt"],
             "texts.csv: expected a column 'txt', got the columns 'text', 'kind'.",
         ),
         (
-            ["--label", "text", "--text", "text", "--test-size", "2"],
+            ["--label", "kind", "--text", "text", "--test-size", "2"],
             "--test-size: expected a share between 0 and 1",
         ),
         (["--text", "text"], "Missing option '--label'"),
@@ -183,3 +183,13 @@ def test_a_killed_run_is_resumed_to_the_same_files(folder, tmp_path, capsys):
     assert classify(folder, "texts.csv", *words, out=tmp_path / "whole") == 0
     for file in ("model.safetensors", "history.jsonl", "predictions.csv"):
         assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+
+
+def test_options_reach_the_estimator(folder, tmp_path):
+    words = ["--label", "kind", "--text", "text", "--balanced", "--valid-size", "0.2", "--max-steps", "3", "--layers", "2",
+             "--units", "7", "--bidirectional", "--model", "gru", "--seed", "4"]  # fmt: skip
+    assert classify(folder, "texts.csv", *words, out=tmp_path / "run") == 0
+    found = json.loads((tmp_path / "run/config.json").read_text())["parameters"]
+    wanted = {"class_weight": "balanced", "valid_size": 0.2, "max_steps": 3, "layers": 2, "units": 7}
+    wanted |= {"bidirectional": True, "model": "gru", "seed": 4, "members": 1}
+    assert {name: found[name] for name in wanted} == wanted

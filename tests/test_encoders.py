@@ -8,7 +8,7 @@ import torch
 from torch.func import stack_module_state
 
 from unrolled.data import Sequences, SequenceSamples
-from unrolled.encoders import Architecture, Embedding, make_encoder, remember
+from unrolled.encoders import Architecture, Embedding, SequenceEncoder, make_encoder, remember
 from unrolled.nn import GRU, LSTM, SimpleRNN
 from unrolled.training.members import Members, call, takes_members
 from unrolled.training.options import Training
@@ -137,3 +137,11 @@ def test_a_plain_layer_has_no_gates():
     layer = SimpleRNN(1, 2)
     remember(layer, 400)
     assert not layer.bias.any()
+
+
+def test_dropout_stands_before_the_hidden_layer_too():
+    network = SequenceEncoder(Architecture(3, 2, "gru", 64, hidden=4, dropout=0.5))
+    seen = []
+    network.hidden.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    network.train()(torch.randn(4, 5, 3))
+    assert 0.2 < (seen[0] == 0).float().mean() < 0.8

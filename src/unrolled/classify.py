@@ -1,4 +1,4 @@
-"""The command `unrolled classify`, and what `unrolled predict` does with its runs."""
+"""The commands `unrolled classify` and `unrolled regress`, and what `unrolled predict` does with their runs."""
 
 import json
 import shlex
@@ -9,138 +9,265 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from unrolled.errors import DataError
-from unrolled.terminal import console, new_folder, print_json, say, say_wrapped, write_csv
+from unrolled.terminal import console, new_folder, number, print_json, say, say_wrapped, write_csv
 
 if TYPE_CHECKING:
     from unrolled.report.run_classes import ClassRun
+    from unrolled.report.run_numbers import NumberRun
 
-__all__ = ["classify", "predict_classes"]
+__all__ = ["classify", "predict_sequences", "regress"]
 
 SHOWN = 14  # rows of a table for people
 
 
+Data = Annotated[
+    Path, Argument(metavar="DATA", help="CSV or Parquet file of texts or sequences, with what is to be told.")
+]
+Text = Annotated[str | None, Option(help="Column of texts; with --per-step of their words, one in each row.")]
+Sequence = Annotated[
+    list[str],
+    Option(help="Column of numbers; may be repeated. A row is a step with --id, else a sequence."),
+]
+Id = Annotated[str | None, Option(help="Column that tells which sequence a row belongs to.")]
+Time = Annotated[str | None, Option(help="Column that orders the rows of a sequence.")]
+Model = Annotated[str, Option(help="auto, rnn, lstm, gru, bag, conv, conv-rnn, conv-lstm or conv-gru.")]
+Units = Annotated[int, Option(help="Of each recurrent layer.")]
+Layers = Annotated[int, Option(help="Recurrent layers.")]
+Bidirectional = Annotated[bool, Option("--bidirectional", help="Read in both directions.")]
+MaxSteps = Annotated[int | None, Option(help="Read only so many first steps (of texts 400 words).")]
+Vectors = Annotated[Path | None, Option(help="File of pretrained word vectors (word2vec, GloVe).")]
+ValidSize = Annotated[float, Option(help="Share of the training part by which the best weights are kept.")]
+Members = Annotated[int, Option(help="Networks to train and average.")]
+TestSize = Annotated[float, Option(help="Share of the sequences to score on.")]
+Seed = Annotated[int, Option(help="The same seed gives the same bits.")]
+Device = Annotated[str, Option(help="auto, cpu or cuda.")]
+Out = Annotated[Path | None, Option(help="Run folder to write; by default a new one in runs/.")]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace the run in that folder.")]
+Resume = Annotated[bool, Option("--resume", help="Go on where a run that was killed left off.")]
+Json = Annotated[bool, Option("--json", help="Print the result as JSON on standard output.")]
+
+OF_ESTIMATORS = (
+    "model", "units", "layers", "bidirectional", "max_steps", "vectors", "per_step", "valid_size", "members", "seed",
+    "device",
+)  # fmt: skip
+
+
 def classify(
-    data: Annotated[
-        Path, Argument(metavar="DATA", help="CSV or Parquet file of texts or sequences, with labels.")
-    ],
+    data: Data,
     label: Annotated[str, Option(help="Column of classes.")],
-    text: Annotated[str | None, Option(help="Column of texts.")] = None,
-    sequence: Annotated[
-        list[str],
-        Option(help="Column of numbers; may be repeated. A row is a step with --id, else a sequence."),
-    ] = [],  # noqa: B006
-    id: Annotated[str | None, Option(help="Column that tells which sequence a row belongs to.")] = None,
-    time: Annotated[str | None, Option(help="Column that orders the rows of a sequence.")] = None,
-    model: Annotated[
-        str, Option(help="auto, rnn, lstm, gru, bag, conv, conv-rnn, conv-lstm or conv-gru.")
-    ] = "auto",
-    units: Annotated[int, Option(help="Of each recurrent layer.")] = 64,
-    layers: Annotated[int, Option(help="Recurrent layers.")] = 1,
-    bidirectional: Annotated[bool, Option("--bidirectional", help="Read in both directions.")] = False,
-    max_steps: Annotated[
-        int | None, Option(help="Read only so many first steps (of texts 400 words).")
-    ] = None,
-    vectors: Annotated[Path | None, Option(help="File of pretrained word vectors (word2vec, GloVe).")] = None,
+    text: Text = None,
+    sequence: Sequence = [],  # noqa: B006
+    id: Id = None,
+    time: Time = None,
+    per_step: Annotated[
+        bool, Option("--per-step", help="Each row has a class of its own, as words of a sentence; with --id.")
+    ] = False,
+    model: Model = "auto",
+    units: Units = 64,
+    layers: Layers = 1,
+    bidirectional: Bidirectional = False,
+    max_steps: MaxSteps = None,
+    vectors: Vectors = None,
     balanced: Annotated[
         bool, Option("--balanced", help="Let each class count the same in training.")
     ] = False,
-    valid_size: Annotated[
-        float, Option(help="Share of the training part by which the best weights are kept.")
-    ] = 0.0,
-    members: Annotated[int, Option(help="Networks to train and average.")] = 3,
-    test_size: Annotated[float, Option(help="Share of the sequences to score on.")] = 0.2,
-    seed: Annotated[int, Option(help="The same seed gives the same bits.")] = 0,
-    device: Annotated[str, Option(help="auto, cpu or cuda.")] = "auto",
-    out: Annotated[Path | None, Option(help="Run folder to write; by default a new one in runs/.")] = None,
-    overwrite: Annotated[bool, Option("--overwrite", help="Replace the run in that folder.")] = False,
-    resume: Annotated[bool, Option("--resume", help="Go on where a run that was killed left off.")] = False,
-    as_json: Annotated[bool, Option("--json", help="Print the result as JSON on standard output.")] = False,
+    valid_size: ValidSize = 0.0,
+    members: Members = 3,
+    test_size: TestSize = 0.2,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: Out = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    as_json: Json = False,
 ) -> None:
     """Learn the classes of texts or sequences from DATA, and score the model on a part held out."""
-    from unrolled.data.labelled import read_labelled
     from unrolled.estimators.classifier import SequenceClassifier
     from unrolled.report.run_classes import run_classification
+
+    options = {name: value for name, value in locals().items() if name in OF_ESTIMATORS}
+    classifier = SequenceClassifier(class_weight="balanced" if balanced else None, **options)
+    columns = {"label": label, "text": text, "sequence": list(sequence), "id": id, "time": time}
+    _run_table(
+        data, classifier, columns, run_classification, _show_scores, "Classes", test_size=test_size, out=out,
+        overwrite=overwrite, resume=resume, as_json=as_json,
+    )  # fmt: skip
+
+
+def regress(
+    data: Data,
+    target: Annotated[str, Option(help="Column of the numbers to tell.")],
+    text: Text = None,
+    sequence: Sequence = [],  # noqa: B006
+    id: Id = None,
+    time: Time = None,
+    per_step: Annotated[
+        bool, Option("--per-step", help="Each row has a number of its own; with --id.")
+    ] = False,
+    model: Model = "auto",
+    units: Units = 64,
+    layers: Layers = 1,
+    bidirectional: Bidirectional = False,
+    max_steps: MaxSteps = None,
+    vectors: Vectors = None,
+    valid_size: ValidSize = 0.0,
+    members: Members = 3,
+    test_size: TestSize = 0.2,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: Out = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    as_json: Json = False,
+) -> None:
+    """Learn a number of texts or sequences from DATA, and score the model on a part held out."""
+    from unrolled.estimators.regressor import SequenceRegressor
+    from unrolled.report.run_numbers import run_regression
+
+    options = {name: value for name, value in locals().items() if name in OF_ESTIMATORS}
+    columns = {"label": target, "text": text, "sequence": list(sequence), "id": id, "time": time}
+    _run_table(
+        data, SequenceRegressor(**options), columns, run_regression, _show_numbers, "Numbers", test_size=test_size,
+        out=out, overwrite=overwrite, resume=resume, as_json=as_json,
+    )  # fmt: skip
+
+
+def _run_table(
+    data: Path,
+    estimator: Any,
+    columns: dict[str, Any],
+    run_all: Any,
+    show: Any,
+    title: str,
+    *,
+    test_size: float,
+    out: Path | None,
+    overwrite: bool,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Read a table, train and score on it, and show what came of it."""
+    from unrolled.data.labelled import read_labelled
     from unrolled.training.checkpoint import whole_folder
 
-    classifier = SequenceClassifier(
-        model, units=units, layers=layers, bidirectional=bidirectional, max_steps=max_steps, vectors=vectors,
-        class_weight="balanced" if balanced else None, valid_size=valid_size, members=members, seed=seed, device=device,
-    )  # fmt: skip
-    classifier.check_options()
-    columns = {"text": text, "sequence": list(sequence), "id": id, "time": time}
-    read = read_labelled(data, label=label, text=text, sequence=sequence, id=id, time=time)
-    classifier.columns_ = {"label": label, **columns}
+    estimator.check_options()
+    label = columns["label"]
+    read = read_labelled(data, **columns, per_step=estimator.per_step, numeric=title == "Numbers")
+    estimator.columns_ = columns
     out = out or new_folder(f"{data.name.split('.')[0]}-{label}")
     with whole_folder(out, overwrite=overwrite, resume=resume) as partial:
-        say(f"Read {len(read):,} {'texts' if text else 'sequences'}.")
+        say(f"Read {len(read):,} {'texts' if columns['text'] else 'sequences'}.")
         for note in read.notes:
             say_wrapped(f"• {note}")
-        run = run_classification(
-            read, classifier, partial, test_size=test_size, title=f"Classes of {label}",
+        run = run_all(
+            read, estimator, partial, test_size=test_size, title=f"{title} of {label}",
             command=shlex.join(["unrolled", *sys.argv[1:]]), say=say, resume=resume,
         )  # fmt: skip
-    _show_scores(run)
+    show(run)
     say_wrapped(f"{run.verdict}\n")
     say(f"Report: {out / 'report.html'}")
     if as_json:
         print_json({"out": str(out), "verdict": run.verdict, **run.metrics})
 
 
-def predict_classes(classifier: Any, data: Path | None, out: Path | None, as_json: bool) -> None:
-    """Tell the classes of the sequences or texts in `data`, in the columns that the run was trained on."""
+def predict_sequences(estimator: Any, data: Path | None, out: Path | None, as_json: bool) -> None:
+    """Tell classes or numbers of the sequences or texts in `data`, in the columns that the run was trained on."""
+    import numpy as np
+
     from unrolled.data.labelled import read_labelled
+    from unrolled.estimators.classifier import SequenceClassifier
     from unrolled.report.run_classes import class_frame
+    from unrolled.report.run_numbers import number_frame
+    from unrolled.report.run_sequences import flatten
 
     if data is None:
         raise DataError(
             "predict", "DATA with texts or sequences", "none", "Name a file: unrolled predict RUN DATA."
         )
-    known = getattr(classifier, "columns_", None)
+    known = getattr(estimator, "columns_", None)
     if known is None:
         raise DataError(
             "predict",
-            "a run of unrolled classify",
-            f"a {type(classifier).__name__} that was not fitted on a table",
+            "a run of unrolled classify or regress",
+            f"a {type(estimator).__name__} that was not fitted on a table",
             "Use unrolled.load(RUN).predict(X).",
         )
     columns = {name: value for name, value in known.items() if name != "label"}
-    read = read_labelled(data, label=None, **columns)
-    frame = class_frame(read.names, classifier.predict_proba(read.inputs), classifier.classes_.tolist())
-    _show_classes(frame)
+    read = read_labelled(data, label=None, per_step=estimator.per_step, **columns)
+    steps = np.array([len(part) for part in read.inputs]) if estimator.per_step else None
+    if isinstance(estimator, SequenceClassifier):
+        found = flatten(estimator.predict_proba(read.inputs), estimator.per_step)
+        frame, name = class_frame(read.names, found, estimator.classes_.tolist(), steps), "classes"
+    else:
+        found = flatten(estimator.predict(read.inputs), estimator.per_step)
+        frame, name = number_frame(read.names, found, steps), "numbers"
+    _show_told(frame, name)
     write_csv(frame, out)
     if as_json:
-        print_json({"classes": json.loads(frame.to_json(orient="records"))})
+        print_json({name: json.loads(frame.to_json(orient="records"))})
 
 
 def _show_scores(run: "ClassRun") -> None:
-    from rich.table import Table
-
     from unrolled.estimators.class_scores import class_label
 
-    grid = Table(title=f"Held out: {run.metrics['held_out']['sequences']:,} sequences", title_justify="left")
-    for heading in ("", "told rightly", "F1 (mean)", "log loss"):
-        grid.add_column(heading, justify="left" if not heading else "right")
     rows = {"the model": run.metrics["model"]}
     rows |= {class_label(name): scores for name, scores in run.metrics["baselines"].items()}
     best = max(scores["accuracy"] for scores in rows.values())
-    for name, scores in rows.items():
-        cells = (f"{scores['accuracy']:.1%}", f"{scores['f1']:.1%}", f"{scores['log_loss']:.3f}")
-        grid.add_row(name, *cells, style="bold" if scores["accuracy"] == best else None)
+    _show_grid(
+        run.metrics["held_out"],
+        ("told rightly", "F1 (mean)", "log loss"),
+        {
+            name: (f"{scores['accuracy']:.1%}", f"{scores['f1']:.1%}", f"{scores['log_loss']:.3f}")
+            for name, scores in rows.items()
+        },
+        {name for name, scores in rows.items() if scores["accuracy"] == best},
+    )
+
+
+def _show_numbers(run: "NumberRun") -> None:
+    from unrolled.report.number_page import NUMBER_BASELINES
+
+    rows = {"the model": run.metrics["model"]}
+    rows |= {NUMBER_BASELINES[name]: scores for name, scores in run.metrics["baselines"].items()}
+    best = min(scores["mae"] for scores in rows.values())
+    _show_grid(
+        run.metrics["held_out"],
+        ("MAE", "RMSE", "R²"),
+        {
+            name: (number(scores["mae"]), number(scores["rmse"]), number(scores["r2"]))
+            for name, scores in rows.items()
+        },
+        {name for name, scores in rows.items() if scores["mae"] == best},
+    )
+
+
+def _show_grid(
+    held_out: dict[str, int], headings: tuple[str, ...], rows: dict[str, tuple[str, ...]], best: set[str]
+) -> None:
+    from rich.table import Table
+
+    from unrolled.report.class_page import count_held_out
+
+    grid = Table(title=f"Scored on {count_held_out(held_out)}", title_justify="left")
+    for heading in ("", *headings):
+        grid.add_column(heading, justify="left" if not heading else "right")
+    for name, cells in rows.items():
+        grid.add_row(name, *cells, style="bold" if name in best else None)
     console().print("\n", grid, "\n", sep="")
 
 
-def _show_classes(frame: Any) -> None:
+def _show_told(frame: Any, name: str) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    chances = [name for name in frame.columns if name.startswith("p-")]
-    grid = Table(title="Classes", title_justify="left")
-    for heading in ("sequence", "class", "probability"):
+    chances = [column for column in frame.columns if column.startswith("p-")]
+    shown = [column for column in frame.columns if not column.startswith("p-")]
+    grid = Table(title=name.capitalize(), title_justify="left")
+    for heading in (*shown, *(["probability"] if chances else [])):
         grid.add_column(heading, justify="left" if heading == "class" else "right")
     for row in frame.head(SHOWN).to_dict("records"):
-        grid.add_row(
-            str(row["sequence"]), escape(str(row["class"])), f"{max(row[name] for name in chances):.1%}"
-        )
+        cells = [number(row[column]) if column == "told" else escape(str(row[column])) for column in shown]
+        grid.add_row(*cells, *([f"{max(row[column] for column in chances):.1%}"] if chances else []))
     if len(frame) > SHOWN:
-        grid.add_row("…", f"{len(frame) - SHOWN:,} more", "…")
+        grid.add_row("…", f"{len(frame) - SHOWN:,} more")
     console().print("\n", grid, "\n", sep="")

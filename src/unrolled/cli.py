@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from unrolled.classify import classify, predict_classes
+from unrolled.classify import classify, predict_sequences, regress
 from unrolled.errors import UnrolledError
 from unrolled.reproduce import compare, reproduce
 from unrolled.terminal import (
@@ -208,13 +208,16 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Forecast with the saved model of RUN, from the end of its data or of newer rows."""
+    from unrolled.errors import OptionError
     from unrolled.estimators.saving import load
     from unrolled.estimators.sequences import SequenceEstimator
 
     check_new(out, overwrite)
     forecaster = load(run, device)
     if isinstance(forecaster, SequenceEstimator):
-        predict_classes(forecaster, data, out, as_json)
+        if future is not None:
+            raise OptionError("--future", "a run of unrolled forecast", "one of sequences", "Leave it out.")
+        predict_sequences(forecaster, data, out, as_json)
         return
     newer = data if data is None else forecaster.read(data, gaps=gaps)
     _template(future, lambda: forecaster.make_future_frame(newer))
@@ -230,6 +233,7 @@ def predict(
 app.command()(classify)
 app.command()(reproduce)
 app.command()(compare)
+app.command()(regress)
 
 
 @app.command()

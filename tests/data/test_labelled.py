@@ -89,5 +89,5 @@ def test_rows_with_holes_and_empty_texts_are_refused(to_frame):
     [{}, {"text": "u", "sequence": ["u"]}, {"text": "u", "id": "who"}, {"sequence": ["u"], "time": "t"}],
 )
 def test_options_that_do_not_go_together(to_frame, options):
-    with pytest.raises(OptionError, match="classify: expected"):
+    with pytest.raises(OptionError, match="options: expected"):
         read_labelled(to_frame(LONG), label="k", **options)

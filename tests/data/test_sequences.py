@@ -125,3 +125,18 @@ def test_targets_of_steps_are_padded_and_not_counted():
     batch = data.batch(np.array([1, 0]))
     assert batch.target.tolist() == [[3, 0, 0], [0, 1, 2]]
     assert batch.target_mask.tolist() == [[True, False, False], [True, True, True]]
+
+
+def test_no_batch_is_padded_beyond_the_longest():
+    samples = SequenceSamples(Sequences.of([np.ones((n, 1)) for n in (17, 33, 3)]), None)
+    assert samples.padded_lengths.tolist() == [18, 33, 3]
+
+
+def test_weights_stand_in_the_shape_of_the_targets():
+    ragged = Sequences.of(RAGGED)
+    weights = np.array([1, 2, 3, 4], np.float32)
+    whole = SequenceSamples(ragged, np.arange(4), weights=weights).batch(np.array([[2, 0], [1, 3]]))
+    assert whole.target_weight.tolist() == [[3, 1], [2, 4]]
+    steps = SequenceSamples(ragged, np.arange(11), True, weights=weights).batch(np.array([1, 3]))
+    assert steps.target_weight.tolist() == [[2, 2], [4, 4]]
+    assert SequenceSamples(ragged, np.arange(4)).batch(np.array([0])).target_weight is None

@@ -129,3 +129,16 @@ def test_options_and_missing_files(tmp_path):
         read_vectors(tmp_path / "none")
     with pytest.raises(OptionError, match="a limit of at least 1"):
         read_vectors(tmp_path, limit=0)
+
+
+def test_a_word_that_comes_twice_keeps_its_first_vector(tmp_path):
+    path = tmp_path / "vectors.txt"
+    path.write_text("film 1 2\nfilm 3 4\n")
+    assert read_vectors(path).vectors.tolist() == [[1.0, 2.0]]
+
+
+def test_a_first_line_that_asks_for_more_than_memory_is_refused(tmp_path):
+    path = tmp_path / "vectors.bin"
+    path.write_bytes(b"2 99999999999\nfilm \x00\x00\x80\x3f")
+    with pytest.raises(DataError, match="too large for memory|truncated"):
+        read_vectors(path)

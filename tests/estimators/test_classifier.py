@@ -430,9 +430,7 @@ def test_what_predict_refuses(fitted):
 
 
 def test_a_batch_that_does_not_fit_is_said_before_training(monkeypatch):
-    from unrolled.estimators import sequences
-
-    monkeypatch.setattr(sequences, "_free_memory", lambda device: 1e6)
+    monkeypatch.setattr("unrolled.estimators.memory.free_memory", lambda device: 1e6)
     with pytest.raises(OptionError, match=r"a batch of 16 sequences of up to 20,000 steps, about .* GB"):
         quick().fit(np.zeros((20, 20_000, 1), np.float32), [0, 1] * 10, progress=False)
 

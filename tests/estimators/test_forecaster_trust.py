@@ -1,5 +1,7 @@
 """How much of what networks add to the ridge is kept: as much as rows bear out that they have not seen."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ import torch
 import unrolled as ur
 from unrolled.estimators import ensemble
 from unrolled.estimators import forecaster as room
+from unrolled.estimators.ensemble import Ensemble
 
 QUICK = ur.Training("mae", "adamw", 3e-3, "one-cycle", epochs=8, batch_size=32, restore_best=False)
 ROWS, HORIZON = 400, 5
@@ -76,3 +79,26 @@ def test_a_recursive_forecast_reads_what_is_known_of_each_step():
     forecaster.fit(rows[:340], target="y", known=["driver"])
     steps = forecaster.backtest(rows, first_origin=rows["ds"][339]).scores["model"]["mae_by_step"]
     assert max(steps) < 2.5  # guessing gives 5
+
+
+@pytest.mark.parametrize(
+    ("offsets", "chosen"),
+    [((0.0, 2.0, 3.0), ("a",)), ((1.0, -1.0, 5.0), ("a", "b")), ((-3.0, 1.0, 2.0), ("a", "b", "c"))],
+)
+def test_the_models_whose_mean_errs_least_are_averaged(monkeypatch, offsets, chosen):
+    """Errors where a value counts alone: elsewhere the forecasts are far off."""
+    targets = np.random.default_rng(0).normal(size=(5, 3, 1))
+    counted = np.ones((5, 3, 1), bool)
+    counted[0, 0] = False
+    spoilt = np.where(counted, targets, 1e6)
+    monkeypatch.setattr(
+        Ensemble,
+        "each",
+        lambda self, *_: {name: (spoilt + off)[None] for name, off in zip("abc", offsets, strict=True)},
+    )
+    architecture = SimpleNamespace(quantiles=())
+    ensemble = Ensemble(architecture, None, {name: [] for name in "abc"})
+    windows = SimpleNamespace(targets=targets, counted=counted)
+    assert ensemble.best(windows, torch.device("cpu")) == chosen
+    windows.counted = np.zeros_like(counted)
+    assert ensemble.best(windows, torch.device("cpu")) == ("a",)

@@ -63,3 +63,16 @@ def test_saved_and_loaded_bits_are_the_same(tmp_path):
 def test_what_is_refused(y, error, words):
     with pytest.raises(error, match=words):
         quick().fit(X, y, progress=False)
+
+
+def test_a_number_that_never_changes_is_told():
+    same = quick(training=ur.Training(epochs=1)).fit(X, np.full(150, 5.0), progress=False)
+    assert same.target_scale_.tolist() == [1.0]
+    assert np.abs(same.predict(X) - 5).max() < 2
+
+
+@pytest.mark.parametrize(("given", "used"), [("huber", "huber"), ("mae", "mae"), ("cross-entropy", "mse")])
+def test_the_loss_is_that_of_the_training_where_it_is_one_of_numbers(given, used):
+    regressor = quick(training=ur.Training(given, epochs=1))
+    regressor.reading_ = None
+    assert regressor._training(10).loss == used

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import validate_data
 
@@ -62,3 +63,29 @@ def test_the_adapter_is_what_it_says():
     X = np.random.default_rng(0).normal(size=(40, 5))
     y = (X[:, 0] > 0).astype(int)
     assert Classifier().fit(X, y).score(X, y) > 0.9
+
+
+class WeighedClassifier(Classifier):
+    """The same with weights, which an adapter whose `fit` takes none is not asked for."""
+
+    def fit(self, X, y, sample_weight=None):
+        X, y = validate_data(self, X, y)
+        return ur.SequenceClassifier.fit(self, X, y, sample_weight, progress=False)
+
+
+class WeighedRegressor(Regressor):
+    """The same for numbers."""
+
+    def fit(self, X, y, sample_weight=None):
+        X, y = validate_data(self, X, y, y_numeric=True)
+        return ur.SequenceRegressor.fit(self, X, y, sample_weight, progress=False)
+
+
+# But for that of equivalence: batches are drawn from sequences, so that a weight of 2 is not one that stands there twice.
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["pandas_series", "not_an_array", "list", "shape", "not_overwritten"])
+@pytest.mark.parametrize(
+    "estimator", [WeighedClassifier(), WeighedRegressor()], ids=lambda e: type(e).__name__
+)
+def test_scikit_learn_checks_of_weights(estimator, kind):
+    getattr(estimator_checks, f"check_sample_weights_{kind}")(type(estimator).__name__, estimator)

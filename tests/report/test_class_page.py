@@ -8,8 +8,10 @@ import pytest
 
 from unrolled.errors import DataError
 from unrolled.estimators.class_scores import class_verdict, score_classes
-from unrolled.report.class_page import ClassPage, Example, render_classes
+from unrolled.report import run_classes
+from unrolled.report.class_page import ClassPage, Example, mark_kept, render_classes
 from unrolled.report.class_plots import curve_svg, image_tag, plot_reliability
+from unrolled.report.number_page import NumberPage, render_numbers
 
 RANDOM = np.random.default_rng(0)
 ACTUAL = RANDOM.integers(3, size=60)
@@ -183,3 +185,122 @@ def test_pictures():
 def test_metrics_without_a_model_are_refused():
     with pytest.raises(DataError, match=r"metrics with model\.by_class"):
         render_classes(page(metrics={"model": {}}))
+
+
+def test_what_is_mixed_up_most_comes_first():
+    actual = np.repeat(np.arange(30), 4)
+    told = actual.copy()
+    told[4:7], told[8] = 20, 21  # kind 1 is taken for kind 20 three times, kind 2 for kind 21 once
+    html = render_classes(
+        page(model=score_classes(actual, np.eye(30)[told]), classes=[f"kind {n}" for n in range(30)])
+    )
+    rows = re.findall(
+        r'<tr><th scope="row">(kind \d+)</th><td>(kind \d+)</td><td>(\d)</td><td>(.*?)</td>', html
+    )
+    assert rows == [("kind 1", "kind 20", "3", "75.0 %"), ("kind 2", "kind 21", "1", "25.0 %")]
+
+
+def test_certainty_is_counted_and_a_wrong_one_is_not_infinitely_bad():
+    found = score_classes(np.array([0, 1, 0]), np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]))
+    assert found["calibration"] == [{"count": 3, "confidence": 1.0, "right": pytest.approx(2 / 3)}]
+    assert np.isfinite(found["log_loss"])
+
+
+def test_a_tie_is_no_loss():
+    wins, sentence = class_verdict({"model": {"accuracy": 0.7}, "baselines": {"logistic": {"accuracy": 0.7}}})
+    assert wins
+    assert "instead" not in sentence
+
+
+def test_an_example_says_both_probabilities():
+    html = render_classes(page(examples=[Example("7", "a", "b", 0.981, 0.012, "text")]))
+    assert "at 98.1 %" in html
+    assert "1.2 % for the right one" in html
+
+
+def test_the_epoch_kept_is_marked():
+    rows = [
+        {"member": m, "epoch": e, "loss": 1.0, "valid_loss": None, "best": e == 1}
+        for m in (0, 1)
+        for e in (1, 2, 3)
+    ]
+    assert [row["best"] for row in mark_kept(rows)] == [False, False, True] * 2
+    assert mark_kept(ROWS) == ROWS
+
+
+def number_page(**changes):
+    y = RANDOM.normal(size=50)
+    scores = {"mae": 0.5, "rmse": 0.7, "r2": 0.4}
+    metrics = {
+        "model": scores,
+        "baselines": {"mean": {"mae": 1.0, "rmse": 1.2, "r2": 0.0}, "ridge": {"mae": 0.8, "rmse": 1.0, "r2": None}},
+        "held_out": {"sequences": 50},
+        "seconds": {"train": 1.0},
+    }  # fmt: skip
+    given = {
+        "title": "Numbers",
+        "metrics": metrics,
+        "verdict": "It does.",
+        "actual": y,
+        "told": y + 0.1,
+    } | changes
+    return NumberPage(**given)
+
+
+def test_the_page_of_numbers_is_whole():
+    html = render_numbers(
+        number_page(
+            training=ROWS, notes=["A note."], examples=[Example("<7>", "1", "2", 0, 0, "<b>text</b>")]
+        )
+    )
+    assert "script" not in {tag for tag, _ in outline(html)}
+    for words in (
+        "Beats every baseline",
+        "ridge regression",
+        "Told and actual",
+        "&lt;b&gt;text",
+        "&lt;7&gt;",
+        "A note.",
+    ):
+        assert words in html
+    assert "http" not in re.sub(r"data:[^\"]*", "", html).replace("http-equiv", "")
+    metrics = number_page().metrics
+    for mine, words in ((0.9, "The model loses to ridge regression"), (0.8, "No better than a baseline")):
+        assert words in render_numbers(
+            number_page(metrics=metrics | {"model": {"mae": mine, "rmse": 1.0, "r2": 0.0}})
+        )
+    with pytest.raises(DataError, match=r"metrics with model\.mae"):
+        render_numbers(number_page(metrics={"model": {}}))
+
+
+def test_runs_hold_out_what_they_say(tmp_path):
+    labels = ["a"] * 10 + ["b"] * 5 + ["c"]
+    train, test = run_classes._part(labels, 0.9, 0)
+    assert {labels[number] for number in train} == {
+        "a",
+        "b",
+        "c",
+    }  # one of each class is always learned from
+    assert sorted([*train, *test]) == list(range(16))
+    train, test = run_classes._part(labels, 0.2, 0)
+    assert [labels[number] for number in test].count("a") == 2
+    probabilities = np.array([[0.4, 0.6], [0.1, 0.9], [0.9, 0.1]])
+    worst = run_classes._worst(
+        ["x", "y", "z"], np.arange(3), np.zeros(3, int), probabilities, ["a", "b"], None
+    )
+    assert [(example.name, example.sure, example.chance) for example in worst] == [
+        ("1", 0.9, 0.1),
+        ("0", 0.6, 0.4),
+    ]
+    worst = run_classes._worst(
+        [["u", "v"], ["w"]],
+        np.array(["p", "q"]),
+        np.zeros(3, int),
+        probabilities,
+        ["a", "b"],
+        np.array([2, 1]),
+    )
+    assert [(example.name, example.given) for example in worst] == [
+        ("p, step 2", "u [v]"),
+        ("p, step 1", "[u] v"),
+    ]

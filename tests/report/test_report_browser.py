@@ -217,3 +217,70 @@ def test_prints_light_on_a4_even_from_a_dark_screen(browse, make_page, tmp_path)
     }
     assert sizes == {(0, 0, 595, 842)}
     assert 2 <= len(re.findall(rb"/Type /Page\b", content)) <= 4
+
+
+def class_page(**changes):
+    from unrolled.estimators.class_scores import score_classes
+    from unrolled.report.class_page import ClassPage, Example
+
+    random, count = np.random.default_rng(0), changes.pop("count", 12)
+    actual = random.integers(count, size=300)
+    probabilities = random.dirichlet(np.ones(count), size=300) + 0.4 * np.eye(count)[actual]
+    scores = score_classes(actual, probabilities / probabilities.sum(1, keepdims=True))
+    names = [f"a_very_long_name_of_a_class_{number}" for number in range(count)]
+    examples = [
+        Example("a_very_long_name_of_a_sequence_" * 4, names[0], names[1], 0.9, 0.1, given)
+        for given in (
+            "longword" * 60, "שלום 😀 " * 20, random.normal(size=(30, 2)), random.normal(size=(8, 8)),
+            random.normal(size=(9, 20, 30)),
+        )
+    ]  # fmt: skip
+    rows = [
+        {"member": 0, "epoch": epoch, "loss": 1 / epoch, "valid_loss": None, "best": True}
+        for epoch in (1, 2, 3)
+    ]
+    metrics = {
+        "model": scores, "baselines": {"majority": scores, "logistic": scores}, "whole": 0.5,
+        "held_out": {"sequences": 30, "steps": 300}, "seconds": {"train": 2.0},
+    }  # fmt: skip
+    given = {"title": "a_very_long_title_" * 8, "verdict": "The model tells 90.0 % rightly.", "notes": ["note " * 60],
+             "settings": {"Network": "network_" * 20}, "command": "unrolled classify " * 20}  # fmt: skip
+    return ClassPage(classes=names, metrics=metrics, examples=examples, training=rows, **given)
+
+
+def numbers_page():
+    from unrolled.report.number_page import NumberPage
+
+    classes, y = class_page(), np.random.default_rng(0).normal(size=300)
+    scores = {"mae": 123_456.7, "rmse": 234_567.8, "r2": -0.123}
+    metrics = {
+        "model": scores,
+        "baselines": {"mean": scores, "ridge": scores},
+        "held_out": {"sequences": 300},
+        "seconds": {},
+    }
+    return NumberPage(
+        title=classes.title, metrics=metrics, verdict="The model is off by 1 on average.", actual=y, told=y / 2,
+        examples=classes.examples, training=classes.training, settings=classes.settings, notes=classes.notes,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [1100, 380])
+@pytest.mark.parametrize("kind", ["classes", "many classes", "numbers"])
+def test_the_pages_of_sequences_fit_too(measure, browse, kind, width):
+    from unrolled.report.class_page import render_classes
+    from unrolled.report.number_page import render_numbers
+
+    page = (
+        render_numbers(numbers_page())
+        if kind == "numbers"
+        else render_classes(class_page(count=30 if "many" in kind else 12))
+    )
+    found = measure(page, width)
+    assert found["scrollWidth"] == width
+    assert found["beyond"] == []
+    assert len(found["plots"]) == 2
+    assert all(plot_width <= width and plot_height > 150 for plot_width, plot_height in found["plots"])
+    assert min(found["text"]) >= 9, "letters too small to read"
+    if width > 1000:
+        assert browse(page, "--dump-dom")[1] == []

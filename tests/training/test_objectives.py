@@ -127,3 +127,17 @@ def test_outputs_that_do_not_fit(loss, output, target, message):
     kind = torch.int64 if loss == "cross-entropy" else torch.float32
     with pytest.raises(ShapeError, match=message):
         member_losses(loss, torch.zeros(output), torch.zeros(target, dtype=kind), None, levels(loss))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_weights_multiply_each_loss(loss):
+    output, target = pair(loss)
+    levels = LEVELS if loss == "pinball" else ()
+    weight = torch.rand(SHAPE, generator=torch.Generator().manual_seed(1))
+    each = torch.from_numpy(by_formula(loss, output, target))
+    found = member_losses(loss, output, target, None, levels, weight)
+    torch.testing.assert_close(found.double(), (each * weight).mean((1, 2)), rtol=1e-4, atol=1e-5)
+    counted = torch.arange(18).reshape(6, 3).expand(SHAPE) % 2 == 0
+    found = member_losses(loss, output, target, counted, levels, weight)
+    wanted = (each * weight * counted).sum((1, 2)) / counted.sum((1, 2))
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-5)

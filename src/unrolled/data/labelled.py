@@ -19,8 +19,9 @@ class Labelled:
     """Sequences, and the label of each.
 
     Attributes:
-        inputs: texts, or arrays (steps, features).
-        labels: (n,), texts as they stand in the table; None where they were not asked for.
+        inputs: texts, lists of words, or arrays (steps, features).
+        labels: (n,), texts as they stand in the table, or numbers; with a label for each step, (n,) of such arrays;
+            None where they were not asked for.
         names: (n,), of the sequences: their ids, or the numbers of their rows (a file's lines).
         notes: what was assumed or done.
         kind: "pandas" or "polars", what the table was.
@@ -44,21 +45,25 @@ def read_labelled(
     sequence: Sequence[str] = (),
     id: str | None = None,
     time: str | None = None,
+    per_step: bool = False,
+    numeric: bool = False,
 ) -> Labelled:
     """Read a table of texts, or of sequences, with labels.
 
     Args:
         source: a path (CSV, Parquet), a pandas or a polars frame.
         label: the column of labels; None where they are to be told.
-        text: the column of texts.
+        text: the column of texts; with `per_step`, of the words of texts, one in each row.
         sequence: columns of numbers. With `id`, a row is a step, these its features; without, a row is a
             sequence of one feature, these its steps, and empty cells at its end are no steps.
         id: the column that tells which sequence a step belongs to; its label must be the same in all of its rows.
         time: the column by which the steps of a sequence are ordered; by default they are as they stand.
+        per_step: each row has a label of its own; needs `id`.
+        numeric: labels are numbers.
 
     Raises:
         DataError: a column is missing, a label or a number is missing, a text is empty, or a sequence has two labels.
-        OptionError: both or none of `text` and `sequence`, or `time` without `id`.
+        OptionError: both or none of `text` and `sequence`, `time` without `id`, or a label that is read as well.
 
     >>> import pandas as pd
     >>> long = pd.DataFrame({"who": ["a", "b", "a"], "t": [2, 1, 1], "v": [5.0, 6.0, 7.0], "kind": ["x", "y", "x"]})
@@ -68,32 +73,51 @@ def read_labelled(
     """
     if bool(text) == bool(sequence):
         raise OptionError(
-            "classify",
+            "options",
             "--text or --sequence",
             "both" if text else "none",
             "Name the column of texts, or the columns of the sequence.",
         )
-    if ((id or time) and not sequence) or (time and not id):
+    if ((id or time) and not (sequence or per_step)) or (time and not id):
         raise OptionError(
-            "classify", "--id and --time with --sequence, and --id with --time", "less", "Name all of them."
+            "options", "--id and --time with --sequence, and --id with --time", "less", "Name all of them."
+        )
+    if per_step and not id:
+        raise OptionError(
+            "options", "--id with --per-step", "none", "Name the column that says which rows belong together."
+        )
+    inputs = [*sequence, *([text] if text else [])]
+    twice = next(
+        (name for name in (*inputs, label, id) if (*inputs, label, id).count(name) > 1 and name), None
+    )
+    if twice is not None:
+        raise OptionError(
+            "options",
+            "each column once",
+            f"{twice!r} twice",
+            "What is to be told, or an id, is not to be read as well.",
         )
     columns = read_columns(source)
     columns.check([name for name in (label, text, *sequence, id, time) if name is not None])
-    labels = None if label is None else _labels(columns, label)
-    lines = columns.frame.index.to_numpy() + columns.first_row
-    if text is not None:
-        return Labelled(_texts(columns, text), labels, lines, (), columns.kind)
     notes: list[str] = []
+    labels = None if label is None else _labels(columns, label, notes if numeric else None)
+    lines = columns.frame.index.to_numpy() + columns.first_row
+    if text is not None and id is not None:
+        words = np.array(_texts(columns, text), object)
+        return _long(columns, words, labels, id, time, notes, per_step)
+    if text is not None:
+        return Labelled(_texts(columns, text), labels, lines, tuple(dict.fromkeys(notes)), columns.kind)
     values = np.stack([numbers(columns, name, notes) for name in sequence], axis=1)
     if id is None:
         return Labelled(
             _rows(columns, sequence, values), labels, lines, tuple(dict.fromkeys(notes)), columns.kind
         )
     _check_present(columns, sequence, values)
-    return _long(columns, values, labels, id, time, notes)
+    return _long(columns, values, labels, id, time, notes, per_step)
 
 
-def _labels(columns: Columns, name: str) -> NDArray[Any]:
+def _labels(columns: Columns, name: str, notes: list[str] | None) -> NDArray[Any]:
+    """The labels as texts, or where there are `notes` as numbers."""
     found = columns.frame[name].astype("string").str.strip()
     missing = (found.isna() | (found == "")).to_numpy(bool)
     if missing.any():
@@ -104,7 +128,7 @@ def _labels(columns: Columns, name: str) -> NDArray[Any]:
             "an empty cell",
             f"{np.count_nonzero(missing):,} of {len(missing):,} are missing: fill them in, or remove their rows.",
         )
-    return np.asarray(found, object)
+    return np.asarray(found, object) if notes is None else numbers(columns, name, notes)
 
 
 def _texts(columns: Columns, name: str) -> list[str]:
@@ -152,11 +176,12 @@ def _check_present(
 
 def _long(
     columns: Columns,
-    values: NDArray[np.float64],
+    values: NDArray[Any],
     labels: NDArray[Any] | None,
     id: str,
     time: str | None,
     notes: list[str],
+    per_step: bool,
 ) -> Labelled:
     """A sequence for each id, in the order in which ids first come."""
     import pandas as pd
@@ -181,16 +206,21 @@ def _long(
             )
     starts = np.searchsorted(codes[order], np.arange(len(names) + 1))
     inputs = [values[order[a:b]] for a, b in pairwise(starts)]
-    found = None
-    if labels is not None:
-        found = labels[order[starts[:-1]]]
-        others = np.flatnonzero(labels != found[codes])
+    if values.ndim == 1:
+        inputs = [words.tolist() for words in inputs]
+    found: NDArray[Any] | None = None
+    if labels is not None and per_step:
+        found = np.empty(len(inputs), object)
+        found[:] = [labels[order[a:b]] for a, b in pairwise(starts)]
+    elif labels is not None:
+        found = first = labels[order[starts[:-1]]]
+        others = np.flatnonzero(labels != first[codes])
         if len(others):
             row = int(columns.frame.index[others[0]])
             raise DataError(
                 columns.where(row, id),
                 f"one label in all rows of {names[codes[others[0]]]!r}",
-                f"{found[codes[others[0]]]!r} and {labels[others[0]]!r}",
-                "Correct it; labels of each step are for SequenceClassifier(per_step=True).",
+                f"{first[codes[others[0]]]!r} and {labels[others[0]]!r}",
+                "Correct it, or pass --per-step where each row has a label of its own.",
             )
     return Labelled(inputs, found, np.asarray(names, object), tuple(dict.fromkeys(notes)), columns.kind)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,7 @@ class SequenceSamples:
         per_step: whether each step has a target.
         ragged: whether batches have a mask although all lengths may be the same.
         unit: what one of the target's numbers is in the units of the data.
+        weights: (n,), what the loss of each sequence is multiplied by; None for 1.
 
     >>> samples = SequenceSamples(Sequences.of([np.ones((3, 2)), np.ones((1, 2))]), np.array([0, 1]))
     >>> batch = samples.batch(np.array([1, 0]))
@@ -102,6 +104,7 @@ class SequenceSamples:
     per_step: bool = False
     ragged: bool = False
     unit: float = 1.0
+    weights: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -128,9 +131,14 @@ class SequenceSamples:
             counted = np.broadcast_to(counted, target.shape).copy()
         elif self.target is not None:
             target = self.target[index]
+        weight = None
+        if self.weights is not None and target is not None:
+            weight = self.weights[index]
+            weight = weight.reshape(*weight.shape, *[1] * (target.ndim - weight.ndim))
+            weight = np.broadcast_to(weight, target.shape).copy()
         return Batch(
             _tensor(past), None, None, _tensor(inside) if self.masked else None, _tensor(target),
-            _tensor(counted) if self.masked else None,
+            _tensor(counted) if self.masked else None, _tensor(weight),
         )  # fmt: skip
 
     def orders(
@@ -177,8 +185,8 @@ def take_numbers(given: Any, where: str) -> Sequences:
     >>> take_numbers([[1.0, 2.0], [3.0]], "X").values.tolist()
     [[1.0], [2.0], [3.0]]
     """
-    if hasattr(given, "__array__") and not isinstance(given, np.ndarray):
-        given = np.asarray(given)
+    if hasattr(given, "__array__"):
+        given = _as_array(given, where)
     if isinstance(given, np.ndarray) and given.dtype != object:
         sequences = _take_array(given, where)
     else:
@@ -202,13 +210,16 @@ def _take_array(array: NDArray[Any], where: str) -> Sequences:
             "Check how the data was read.",
         )
     array = array[:, :, None] if array.ndim == 2 else array
-    values = np.ascontiguousarray(array, dtype=np.float32).reshape(-1, *array.shape[2:])
+    with np.errstate(over="ignore"):  # what becomes infinite is told below
+        values = np.ascontiguousarray(array, dtype=np.float32).reshape(-1, *array.shape[2:])
     return Sequences(values, np.arange(len(array) + 1, dtype=np.int64) * array.shape[1])
 
 
 def _take_list(given: Any, where: str) -> Sequences:
     try:
-        parts = [np.asarray(part) for part in given]
+        parts = [_as_array(part, where) for part in given]
+    except ShapeError:
+        raise
     except (TypeError, ValueError) as error:
         raise ShapeError(
             where, "an array (n, steps, features), or a list of arrays (steps, features)",
@@ -237,7 +248,21 @@ def _take_list(given: Any, where: str) -> Sequences:
                 f"{where}[{number}]", f"numbers of shape {wanted}", f"{part.dtype} of shape {part.shape}",
                 "Give all sequences the same features.",
             )  # fmt: skip
-    return Sequences.of([part.astype(np.float32, copy=False) for part in parts])
+    with np.errstate(over="ignore"):
+        return Sequences.of([part.astype(np.float32, copy=False) for part in parts])
+
+
+def _as_array(given: Any, where: str) -> NDArray[Any]:
+    """An array; what is masked or None in it becomes NaN, which is refused."""
+    try:
+        masked = isinstance(given, np.ma.MaskedArray)
+        array = given.astype(np.float64).filled(np.nan) if masked else np.asarray(given)
+    except RuntimeError as error:  # a tensor that has a gradient
+        reason = " ".join(str(error).split())[:120]
+        raise ShapeError(where, "arrays of numbers", f"a {type(given).__name__}", reason) from error
+    if array.dtype == object and all(isinstance(one, Real | None) for one in array.flat):
+        return array.astype(np.float64)
+    return array
 
 
 def _check_finite(sequences: Sequences, where: str) -> None:
@@ -249,10 +274,11 @@ def _check_finite(sequences: Sequences, where: str) -> None:
     place = f"{where}[{number}], step {at[0] - sequences.starts[number]}"
     if sequences.values.ndim == 2 and sequences.values.shape[1] > 1:
         place += f", feature {at[1]}"
+    found = str(sequences.values[tuple(at)])
     raise DataError(
         place,
-        "a finite number",
-        {"nan": "NaN"}.get(found := str(sequences.values[tuple(at)]), found),
+        "a finite number" if found == "nan" else "a finite number (of at most 3.4e38)",
+        {"nan": "NaN"}.get(found, found),
         f"Fill it in, or leave the sequence out: {np.count_nonzero(~fine):,} such numbers.",
     )
 

@@ -69,8 +69,8 @@ def read_vectors(
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             return _collect(path, _rows(path, file, limit, size), keep)
-    except (OSError, EOFError) as error:
-        reason = " ".join(str(error).split())[:120]
+    except (OSError, EOFError, MemoryError, OverflowError) as error:  # a first line may ask for any size
+        reason = " ".join(str(error).split())[:120] or "vectors too large for memory"
         raise DataError(str(path), "a whole file of word vectors", reason, "Copy it anew.") from error
 
 

@@ -32,6 +32,7 @@ class Batch:
         mask: bool (batch, time), False where a step of `past` is to be skipped.
         target: (batch, horizon, targets), or another shape for other work.
         target_mask: bool, of `target`'s shape, False where an error is not to be counted.
+        target_weight: of `target`'s shape, what its loss is multiplied by; the mean stays that over outputs.
     """
 
     past: "torch.Tensor"
@@ -40,6 +41,7 @@ class Batch:
     mask: "torch.Tensor | None" = None
     target: "torch.Tensor | None" = None
     target_mask: "torch.Tensor | None" = None
+    target_weight: "torch.Tensor | None" = None
 
     def to(self, device: "torch.device | str") -> "Batch":
         """Return the batch on `device`."""

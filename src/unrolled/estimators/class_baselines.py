@@ -1,4 +1,4 @@
-"""What costs nothing: the most frequent class, and logistic regression on a bag of words or on all numbers at once."""
+"""What costs nothing: the most frequent class, and logistic or ridge regression on a bag of words or on all numbers."""
 
 import warnings
 from typing import Any
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from unrolled.data.sequences import Sequences
 from unrolled.data.text import Vocabulary
 
-__all__ = ["logistic_probabilities", "majority_probabilities"]
+__all__ = ["logistic_probabilities", "majority_probabilities", "ridge_numbers"]
 
 MOST_NUMBERS = 5_000  # of a sequence laid side by side; the steps beyond are left out
 
@@ -39,22 +39,37 @@ def logistic_probabilities(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    if words:
-        inputs = [_counts(part, words) for part in (train, test)]
-    else:
-        length = min(train.longest, max(1, MOST_NUMBERS // int(np.prod(train.values.shape[1:]))))
-        inputs = [
-            part.cut(length).padded(np.arange(len(part)), length)[0].reshape(len(part), -1)
-            for part in (train, test)
-        ]
-        mean, spread = inputs[0].mean(0), inputs[0].std(0)
-        inputs = [(part - mean) / np.where(spread > 0, spread, 1) for part in inputs]
+    inputs = _features(train, test, words)
     two = actual.max() < 2
     model = LogisticRegression(max_iter=300, solver="liblinear" if two else "lbfgs")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # 300 rounds will do for a baseline
         found: NDArray[np.float64] = model.fit(inputs[0], actual).predict_proba(inputs[1])
     return found
+
+
+def ridge_numbers(
+    train: Sequences, actual: NDArray[np.float64], test: Sequences, words: int = 0
+) -> NDArray[np.float64]:
+    """Ridge regression (scikit-learn's, penalty 1) on what `logistic_probabilities` reads: (n,)."""
+    from sklearn.linear_model import Ridge
+
+    inputs = _features(train, test, words)
+    found: NDArray[np.float64] = Ridge(1.0).fit(inputs[0], actual).predict(inputs[1])
+    return found
+
+
+def _features(train: Sequences, test: Sequences, words: int) -> list[Any]:
+    """Counts of words, or all numbers side by side, scaled by those of the training part."""
+    if words:
+        return [_counts(part, words) for part in (train, test)]
+    length = min(train.longest, max(1, MOST_NUMBERS // int(np.prod(train.values.shape[1:]))))
+    inputs = [
+        part.cut(length).padded(np.arange(len(part)), length)[0].reshape(len(part), -1)
+        for part in (train, test)
+    ]
+    mean, spread = inputs[0].mean(0), inputs[0].std(0)
+    return [(part - mean) / np.where(spread > 0, spread, 1) for part in inputs]
 
 
 def _counts(sequences: Sequences, words: int) -> Any:

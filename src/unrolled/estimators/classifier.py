@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 from torch import nn
 
-from unrolled.data.sequences import Sequences
 from unrolled.data.text import is_missing
 from unrolled.encoders import Architecture
 from unrolled.errors import DataError, OptionError
@@ -154,18 +153,22 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the share of sequences, or with `per_step` of steps, whose class is told rightly.
 
+        `sample_weight` (n,) is what each sequence, or each of its steps, counts; None for 1.
+
         Raises:
             DataError: as `fit`.
             ShapeError: X and y do not fit together.
         """
         answers, sequences = self._answer(X, _softmax)
-        given = self._check_steps(y, sequences)
+        given = self._check_steps(y, sequences.lengths)
+        weights = self._weights_of_answers(sample_weight, sequences.lengths)
         number_of = {label: number for number, label in enumerate(self.classes_.tolist())}
-        actual = np.array([number_of.get(_plain(label), -1) for label in given])
-        return float(np.average(answers.argmax(-1) == actual, weights=sample_weight))
+        labels = [_plain(label) for label in given]
+        actual = np.array([number_of.get(x, -1) if isinstance(x, Hashable) else -1 for x in labels])
+        return float(np.average(answers.argmax(-1) == actual, weights=weights))
 
-    def _learn_answers(self, y: Any, sequences: Sequences) -> NDArray[Any]:
-        labels = [_plain(label) for label in self._check_steps(y, sequences)]
+    def _learn_answers(self, y: Any, lengths: NDArray[np.int64]) -> NDArray[Any]:
+        labels = [_plain(label) for label in self._check_steps(y, lengths)]
         for number, label in enumerate(labels):
             if is_missing(label):
                 count = sum(map(is_missing, labels))
@@ -210,12 +213,19 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
                     "SequenceClassifier", "class_weight of 'balanced', a dict or None", repr(given)
                 )
             return tuple((len(target) / (len(counts) * counts)).tolist())
+        if not isinstance(given, Mapping):
+            raise OptionError("SequenceClassifier", "class_weight of 'balanced', a dict or None", repr(given))
         known = self.classes_.tolist()
         strange = [label for label in given if _plain(label) not in known]
         if strange:
             raise OptionError(
                 "SequenceClassifier", f"class_weight of the classes {known[:10]}", repr(strange[0])
             )
+        for label, weight in given.items():
+            if not isinstance(weight, int | float | np.number) or not 0 < weight < np.inf:
+                raise OptionError(
+                    "SequenceClassifier", "class_weight of numbers above 0", f"{weight!r} for {label!r}"
+                )
         weights = {_plain(label): float(weight) for label, weight in given.items()}
         return tuple(weights.get(label, 1.0) for label in known)
 

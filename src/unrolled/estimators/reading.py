@@ -1,7 +1,7 @@
 """How an estimator of sequences reads what it is given: found out once, in `fit`, and kept."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from unrolled.data.text import Vocabulary, is_tokens, split_words
 from unrolled.data.vectors import read_vectors
 from unrolled.errors import DataError, ShapeError
 
-__all__ = ["Reading", "learn_to_read", "match_vectors"]
+__all__ = ["Reading", "check_given", "learn_to_read", "match_vectors", "take_sequences"]
 
 logger = logging.getLogger("unrolled")
 
@@ -58,6 +58,7 @@ class Reading:
             DataError: one is empty, or holds what is no number.
             ShapeError: they are of another kind than those learned from, or have other features.
         """
+        X = check_given(X)
         if is_tokens(X) != (self.kind == "words"):
             raise ShapeError(
                 "X", "texts" if self.kind == "words" else "sequences of numbers",
@@ -129,8 +130,35 @@ class Reading:
         return replace(self, mean=np.asarray(mean, np.float32), scale=np.asarray(spread, np.float32))
 
 
+def check_given(X: Any) -> Any:
+    """What can be taken for several sequences, with a length.
+
+    Raises:
+        ShapeError: it is one text, or has no order.
+        DataError: it is empty.
+    """
+    if isinstance(X, str | bytes | Mapping | Set):
+        got = f"a {type(X).__name__}"
+        raise ShapeError("X", "a list of sequences or texts, or an array", got, "Put it into a list.")
+    X = list(X) if isinstance(X, Iterator) else X
+    if hasattr(X, "__len__") and not len(X):
+        raise DataError("X", "at least one sequence", "none", "Check how the data was read.")
+    return X
+
+
+def take_sequences(X: Any, lower: bool) -> Sequences | list[list[str]]:
+    """Take sequences of numbers, or the words of texts.
+
+    Raises:
+        DataError: a sequence is empty, or holds what is no number.
+        ShapeError: X is none of the kinds that can be read.
+    """
+    X = check_given(X)
+    return split_words(X, "X", lower) if is_tokens(X) else take_numbers(X, "X")
+
+
 def learn_to_read(
-    X: Any,
+    given: Sequences | list[list[str]],
     *,
     lower: bool,
     most: int | None,
@@ -138,11 +166,11 @@ def learn_to_read(
     max_words: int | None,
     min_count: int | None,
     many_texts: int = 1000,
-) -> tuple[Reading, Sequences, list[list[str]]]:
-    """Find out what kind of sequences these are.
+) -> Reading:
+    """Find out how sequences like these are read, but for the scale of numbers.
 
     Args:
-        X: as for `SequenceClassifier.fit`.
+        given: what `take_sequences` returns; of texts, those to learn from.
         lower: write texts in small letters first.
         most: steps to read of each; None for all.
         most_of_text: words to read of each text, where `most` is None.
@@ -150,30 +178,24 @@ def learn_to_read(
         min_count: how often a word must come; None for twice where there are `many_texts`, else once.
         many_texts: from which on a word that comes once is taken for unknown.
 
-    Returns:
-        How to read them, without a scale; the sequences of numbers, not scaled and not cut (of words, none); the words
-        of texts.
-
     Raises:
-        DataError: a sequence is empty, or holds what is no number.
-        ShapeError: X is none of the kinds that can be read.
+        DataError: no word comes often enough.
+        ShapeError: images are too small.
     """
-    if is_tokens(X):
-        texts = split_words(X, "X", lower)
-        least = min_count or (2 if len(texts) >= many_texts else 1)
-        vocabulary = Vocabulary.of(texts, max_words, least)
+    most = None if most is None else int(most)
+    if isinstance(given, list):
+        least = min_count or (2 if len(given) >= many_texts else 1)
+        vocabulary = Vocabulary.of(given, max_words, least)
         if not vocabulary.words:
             raise DataError(
                 "X", f"words that come {least:,} times", "none", "Give more texts, or lower min_count."
             )
-        reading = Reading("words", (), most_of_text if most is None else most, lower, False, vocabulary)
-        return reading, Sequences(np.zeros(0, np.int64), np.zeros(1, np.int64)), texts
-    sequences = take_numbers(X, "X")
-    shape = sequences.values.shape[1:]
+        return Reading("words", (), most_of_text if most is None else most, lower, False, vocabulary)
+    shape = given.values.shape[1:]
     if len(shape) == 2 and min(shape) < SMALLEST:
         got = f"of {shape[0]} by {shape[1]}"
         raise ShapeError("X", f"images of at least {SMALLEST} by {SMALLEST}", got, "Enlarge them.")
-    return Reading("images" if len(shape) == 2 else "numbers", shape, most), sequences, []
+    return Reading("images" if len(shape) == 2 else "numbers", shape, most)
 
 
 def match_vectors(

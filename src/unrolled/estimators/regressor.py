@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 
-from unrolled.data.sequences import Sequences
 from unrolled.errors import DataError, ShapeError
 from unrolled.estimators.sequences import SequenceEstimator
 
@@ -48,6 +47,8 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return R², the share of the variance that is told (scikit-learn's `r2_score`); with `per_step` of all steps.
 
+        `sample_weight` (n,) is what each sequence, or each of its steps, counts; None for 1.
+
         Raises:
             DataError: as `fit`.
             ShapeError: X and y do not fit together.
@@ -55,20 +56,25 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         from sklearn.metrics import r2_score
 
         answers, sequences = self._answer(X, lambda outputs: outputs)
-        actual = np.asarray(self._check_steps(y, sequences), np.float64).reshape(len(answers), -1)
+        actual = self._take_answers(y, sequences.lengths).reshape(len(answers), -1)
+        if actual.shape != answers.shape:
+            raise ShapeError("y", f"{answers.shape[1]} targets", str(actual.shape[1]), "Give those of fit.")
         found = answers * self.target_scale_ + self.target_mean_
-        return float(r2_score(actual, found, sample_weight=sample_weight))
+        weights = self._weights_of_answers(sample_weight, sequences.lengths)
+        return float(r2_score(actual, found, sample_weight=weights))
 
-    def _learn_answers(self, y: Any, sequences: Sequences) -> NDArray[Any]:
-        given = self._check_steps(y, sequences)
+    def _take_answers(self, y: Any, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Numbers, (n,) or (n, targets); with `per_step` those of all steps."""
+        given = self._check_steps(y, lengths)
         try:
+            found = np.asarray(given)
+            strange = found.dtype.kind not in "fiubO"
             values = np.asarray(given, np.float64)
         except (TypeError, ValueError) as error:
-            raise ShapeError(
-                "y", "a number for each sequence (or as many for each)", "what is no number",
-                "Use SequenceClassifier for classes.",
-            ) from error  # fmt: skip
-        if values.ndim > 2:
+            raise _no_numbers() from error
+        if strange:  # texts, dates, complex numbers
+            raise _no_numbers()
+        if values.ndim > 2 or not values.size:
             raise ShapeError("y", "shape (n,) or (n, targets)", str(values.shape), "Reshape the targets.")
         fine = np.isfinite(values)
         if not fine.all():
@@ -79,13 +85,23 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
                 str(values[~fine][0]),
                 f"Fill it in, or leave its sequence out: {np.count_nonzero(~fine):,} such numbers.",
             )
+        return values
+
+    def _learn_answers(self, y: Any, lengths: NDArray[np.int64]) -> NDArray[Any]:
+        values = self._take_answers(y, lengths)
+        if np.abs(values).max() > 1e150:
+            raise DataError(
+                "y", "numbers that can be squared", f"{np.abs(values).max():g}", "Scale them down."
+            )
         self.single_ = values.ndim == 1
-        values = values.reshape(len(values), -1)
-        self.target_mean_ = values.mean(0)
-        spread = values.std(0)
+        return values.reshape(len(values), -1)
+
+    def _scale_answers(self, answers: NDArray[Any], learn: NDArray[np.bool_]) -> NDArray[Any]:
+        self.target_mean_ = answers[learn].mean(0)
+        spread = answers[learn].std(0)
         self.target_scale_ = np.where(spread > 0, spread, 1.0)
-        self._targets = values.shape[1]
-        return ((values - self.target_mean_) / self.target_scale_).astype(np.float32)
+        self._targets = answers.shape[1]
+        return ((answers - self.target_mean_) / self.target_scale_).astype(np.float32)
 
     def _outputs(self) -> int:
         return self._targets
@@ -94,3 +110,10 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         if self.training is None:
             return {"loss": "mse"}
         return {} if self.training.loss in ("mse", "mae", "huber") else {"loss": "mse", "levels": ()}
+
+
+def _no_numbers() -> ShapeError:
+    return ShapeError(
+        "y", "a number for each sequence (or as many for each)", "what is no number",
+        "Use SequenceClassifier for classes.",
+    )  # fmt: skip

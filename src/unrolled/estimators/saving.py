@@ -55,7 +55,7 @@ def load(folder: str | Path, device: str = "auto") -> Any:
     try:
         config = json.loads((place / "config.json").read_text("utf-8"))
         version, estimator = config["format_version"], config["estimator"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(place, error) from error
     if estimator in ESTIMATORS:
         try:
@@ -69,6 +69,7 @@ def load(folder: str | Path, device: str = "auto") -> Any:
             TypeError,
             AttributeError,
             RuntimeError,
+            MemoryError,
             SafetensorError,
         ) as error:
             raise _damaged(place, error) from error

@@ -112,6 +112,7 @@ def read_sequence_estimator(config: Mapping[str, Any], place: Path, device: str)
     estimator.reading_ = reading
     a = config["architecture"]
     estimator.architecture_ = Architecture(**a | {"image": tuple(a["image"]) if a["image"] else None})
+    _check_consistent(estimator, config, tensors)
     for name in TARGET_SCALES:
         if name in tensors:
             setattr(estimator, name, tensors[name])
@@ -131,6 +132,26 @@ def read_sequence_estimator(config: Mapping[str, Any], place: Path, device: str)
                        for name in ("history", "timing"))  # fmt: skip
     estimator.run_ = TrainingRun(estimator.networks_, history, timing)
     return estimator
+
+
+def _check_consistent(estimator: Any, config: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
+    """Raise a `ValueError` where parts of the folder contradict each other, or ask for a network it does not hold."""
+    a, reading, columns = estimator.architecture_, estimator.reading_, config["columns"]
+    held = sum(array.size for array in tensors.values())
+    sizes = (a.layers, a.filters, a.hidden, a.embedding, a.outputs, a.units if a.cell else 0)
+    for fine, what in (
+        (max(sizes) <= held, "a network larger than its weights"),
+        (a.per_step == bool(estimator.per_step), "per_step that is not that of the network"),
+        (reading.kind in ("numbers", "images", "words"), f"sequences of the kind {reading.kind!r}"),
+        ((reading.kind == "words") == (reading.vocabulary is not None), "a vocabulary without words"),
+        ((reading.kind == "images") == (a.image is not None), "images that are not those of the network"),
+        (reading.most is None or isinstance(reading.most, int), f"{reading.most!r} steps"),
+        (reading.scale is None or bool((reading.scale > 0).all()), "a scale of 0"),
+        (columns is None or isinstance(columns, dict), "columns that are none"),
+        (isinstance(config["notes"], list), "notes that are none"),
+    ):
+        if not fine:
+            raise ValueError(what)
 
 
 def _read_network(estimator: SequenceEstimator, tensors: Mapping[str, Any], prefix: str) -> Any:
@@ -154,6 +175,9 @@ def _write_classes(classes: Any) -> dict[str, Any]:
 
 
 def _read_classes(written: Mapping[str, Any]) -> Any:
+    labels = written["labels"]
+    if not all(isinstance(label, str | int | float) for label in labels) or len(set(labels)) < len(labels):
+        raise ValueError("classes that are none, or one twice")
     if written["dtype"] != "object":
         return np.array(written["labels"], dtype=written["dtype"])
     classes = np.empty(len(written["labels"]), object)

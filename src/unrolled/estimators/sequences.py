@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from unrolled.data.sequences import Sequences, SequenceSamples
 from unrolled.encoders import Architecture, make_encoder
 from unrolled.errors import OptionError, ShapeError
-from unrolled.estimators.reading import Reading, learn_to_read, match_vectors
+from unrolled.estimators.memory import check_memory
+from unrolled.estimators.reading import Reading, learn_to_read, match_vectors, take_sequences
+from unrolled.estimators.sample_weights import take_weights
 from unrolled.training.loop import fit, repeatable
 from unrolled.training.members import call
 from unrolled.training.options import Training
@@ -99,6 +101,7 @@ class SequenceEstimator(BaseEstimator):
         self,
         X: Any,
         y: Any,
+        sample_weight: Any = None,
         *,
         progress: bool | None = None,
         folder: Path | None = None,
@@ -110,6 +113,8 @@ class SequenceEstimator(BaseEstimator):
             X: n sequences: an array (n, steps, features), (n, steps) of one feature or (n, steps, height, width); a
                 list of arrays without that n, of any lengths; texts; or lists of words.
             y: n answers; with `per_step`, n lists, each with an answer for each step.
+            sample_weight: (n,), what each sequence counts: its loss is multiplied by it (only their proportions
+                matter). One of weight 0 is not learned from, not even its words. None for 1.
             progress: False for silence; by default a bar where standard error is a terminal, else a line.
             folder: for checkpoints of the training; None for none.
             resume: go on from the newest checkpoint there.
@@ -122,18 +127,28 @@ class SequenceEstimator(BaseEstimator):
         self.check_options()
         self.notes_: list[str] = []
         self.reading_: Reading
-        sequences = self._learn_to_read(X)
-        target = self._learn_answers(y, sequences)
-        learn, hold = self._split(sequences.lengths, target)
-        train = self._samples(sequences, target, learn)
-        valid = self._samples(sequences, target, hold) if len(hold) else None
+        given = take_sequences(X, self.lower)
+        lengths = given.lengths if isinstance(given, Sequences) else np.array([len(text) for text in given])
+        answers = self._learn_answers(y, lengths)
+        weights = take_weights(sample_weight, len(lengths))
+        learn, hold = self._split(lengths, answers, weights)
+        inside = np.isin(np.arange(len(lengths)), learn)
+        target = self._scale_answers(answers, np.repeat(inside, lengths) if self.per_step else inside)
+        if weights is not None:
+            weights = weights / weights[learn].mean()
+        sequences = self._learn_to_read(given, learn)
+        train = self._samples(sequences, target, learn, weights)
+        valid = self._samples(sequences, target, hold, weights) if len(hold) else None
         self.reading_ = self.reading_.learn_scale(train.sequences, self.standardize)
         train = dataclasses.replace(train, sequences=self.reading_.scaled(train.sequences))
         if valid is not None:
             valid = dataclasses.replace(valid, sequences=self.reading_.scaled(valid.sequences))
         self.architecture_ = self._architecture(sequences)
         training = self._training(len(train))
-        self._check_memory(training, train.sequences.longest, len(train), len(hold))
+        check_memory(
+            type(self).__name__, self.architecture_, training, None if callable(self.model) else make_encoder,
+            self._device(), longest=train.sequences.longest, count=len(train), held=len(hold),
+        )  # fmt: skip
         self.run_ = fit(
             self.make_network, train, valid, training, device=self._device(), progress=progress,
             folder=None if folder is None else folder / "stage-1", resume=resume,
@@ -181,19 +196,29 @@ class SequenceEstimator(BaseEstimator):
         ):
             value = getattr(self, name)
             if not (value is None and name.startswith(("embedding", "max", "min"))) and (
-                not isinstance(value, int | np.integer) or value < 1
+                not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1
             ):
                 raise OptionError(where, f"{name} of at least 1", repr(value))
         if not isinstance(self.hidden, int | np.integer) or self.hidden < 0:
             raise OptionError(where, "hidden of at least 0", repr(self.hidden))
+        if not isinstance(self.seed, int | np.integer) or isinstance(self.seed, bool) or self.seed < 0:
+            raise OptionError(where, "a seed of at least 0", repr(self.seed))
+        for name in ("bidirectional", "lower", "bag_of_words", "tune_vectors", "per_step", "standardize"):
+            value = getattr(self, name)
+            if not isinstance(value, bool | np.bool_) and not (value is None and name == "bag_of_words"):
+                raise OptionError(where, f"{name} True or False", repr(value))
         for name in ("dropout", "valid_size"):
             value = getattr(self, name)
-            if value is not None and not 0 <= value < 1:
+            if not (value is None and name == "dropout") and not (
+                isinstance(value, int | float | np.number) and 0 <= value < 1
+            ):
                 raise OptionError(where, f"a {name} in [0, 1)", repr(value))
         if self.per_step and self.max_steps is not None:
             raise OptionError(
                 where, "max_steps=None with per_step, where each step is answered", str(self.max_steps)
             )
+        if self.per_step and self.unknown == "drop":
+            raise OptionError(where, "unknown='vector' with per_step, where each word is answered", "'drop'")
         if self.training is not None and not isinstance(self.training, Training):
             raise OptionError(where, "training of unrolled.Training", repr(self.training))
         self._device()
@@ -208,27 +233,35 @@ class SequenceEstimator(BaseEstimator):
         self.notes_.append(text)
         logger.warning(text)
 
-    def _learn_to_read(self, X: Any) -> Sequences:
-        """Find out how sequences like these are read, and read them; numbers are not scaled yet."""
+    def _learn_to_read(self, given: Sequences | list[list[str]], learn: NDArray[np.int64]) -> Sequences:
+        """Find out how sequences like those of the numbers `learn` are read, and read all; not scaled yet."""
         self.vectors_: NDArray[np.float32] | None = None
-        self.reading_, sequences, texts = learn_to_read(
-            X, lower=self.lower, most=self.max_steps, most_of_text=None if self.per_step else MOST_WORDS,
+        self.reading_ = learn_to_read(
+            given if isinstance(given, Sequences) else [given[number] for number in learn],
+            lower=self.lower, most=self.max_steps, most_of_text=None if self.per_step else MOST_WORDS,
             max_words=self.max_words, min_count=self.min_count,
         )  # fmt: skip
-        if self.reading_.kind != "words":
-            return self.reading_.cut(sequences)
+        if isinstance(given, Sequences):
+            if self.vectors is not None:
+                where = type(self).__name__
+                raise OptionError(where, "vectors for texts alone", "numbers", "Pass vectors=None.")
+            return self.reading_.cut(given)
         if self.vectors is not None:
             self.reading_, self.vectors_, notes = match_vectors(
                 self.reading_, self.vectors, limit=self.vectors_limit, size=self.embedding_size,
-                unknown="vector" if self.per_step else self.unknown, seed=self.seed,
+                unknown=self.unknown, seed=int(self.seed),
             )  # fmt: skip
             for note in notes:
                 self._note(note)
-        return self.reading_.number(texts)
+        return self.reading_.number(given)
 
-    def _learn_answers(self, y: Any, sequences: Sequences) -> NDArray[Any]:
+    def _learn_answers(self, y: Any, lengths: NDArray[np.int64]) -> NDArray[Any]:
         """The targets as numbers: (n, …), or with `per_step` (all steps, …)."""
         raise NotImplementedError
+
+    def _scale_answers(self, answers: NDArray[Any], learn: NDArray[np.bool_]) -> NDArray[Any]:
+        """The targets as the network learns them, scaled by those that it learns from."""
+        return answers
 
     def _outputs(self) -> int:
         """How many numbers the network answers with."""
@@ -238,24 +271,22 @@ class SequenceEstimator(BaseEstimator):
         """What the held-back part is to have in equal shares; None for nothing."""
         return None
 
-    def _check_steps(self, y: Any, sequences: Sequences) -> list[Any]:
+    def _check_steps(self, y: Any, lengths: NDArray[np.int64]) -> list[Any]:
         """The answers of all sequences; with `per_step` the answers of all steps, one after another."""
-        try:
-            answers = list(y)
-        except TypeError as error:
-            raise ShapeError(
-                "y", f"{len(sequences):,} answers", f"a {type(y).__name__}", "Give one for each sequence."
-            ) from error
-        if len(answers) != len(sequences):
+        if isinstance(y, str | bytes | Mapping | Set) or not isinstance(y, Iterable):
+            got = f"a {type(y).__name__}"
+            raise ShapeError("y", f"a list of {len(lengths):,} answers", got, "Give one for each sequence.")
+        answers = list(y)
+        if len(answers) != len(lengths):
             raise ShapeError(
                 "y",
-                f"{len(sequences):,} answers, one for each sequence",
+                f"{len(lengths):,} answers, one for each sequence",
                 f"{len(answers):,}",
                 "Check X and y.",
             )
         if not self.per_step:
             return answers
-        for number, (answer, length) in enumerate(zip(answers, sequences.lengths, strict=True)):
+        for number, (answer, length) in enumerate(zip(answers, lengths, strict=True)):
             if isinstance(answer, str) or not hasattr(answer, "__len__") or len(answer) != length:
                 got = (
                     f"{len(answer)}"
@@ -271,34 +302,45 @@ class SequenceEstimator(BaseEstimator):
         return [one for answer in answers for one in answer]
 
     def _split(
-        self, lengths: NDArray[np.int64], target: NDArray[Any]
+        self, lengths: NDArray[np.int64], target: NDArray[Any], weights: NDArray[np.float64] | None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Numbers of the sequences to learn from, and of those held back to stop by, these in order of length."""
-        count = len(lengths)
+        numbers = np.arange(len(lengths)) if weights is None else np.flatnonzero(weights)
+        count = len(numbers)
         hold = round(self.valid_size * count)
         if not hold:
-            return np.arange(count), np.arange(0)
+            return numbers, np.arange(0)
+        if hold == count:
+            raise OptionError(
+                type(self).__name__, "a valid_size that leaves sequences to learn from",
+                f"{self.valid_size:g} of {count:,}", "Lower it, or give more sequences.",
+            )  # fmt: skip
         from sklearn.model_selection import train_test_split
 
         strata = self._strata(target)
         if strata is not None:
+            strata = np.unique(strata[numbers], return_inverse=True)[1]
             counts = np.bincount(strata)
             if counts.min() < 2 or hold < len(counts) or count - hold < len(counts):
                 strata = None
-        learn, held = train_test_split(
-            np.arange(count), test_size=hold, random_state=self.seed, stratify=strata
-        )
+        learn, held = train_test_split(numbers, test_size=hold, random_state=int(self.seed), stratify=strata)
         return np.sort(learn), held[np.argsort(lengths[held], kind="stable")]
 
     def _samples(
-        self, sequences: Sequences, target: NDArray[Any], index: NDArray[np.int64]
+        self,
+        sequences: Sequences,
+        target: NDArray[Any],
+        index: NDArray[np.int64],
+        weights: NDArray[np.float64] | None,
     ) -> SequenceSamples:
+        own = None if weights is None else weights[index].astype(np.float32)
         if len(index) == len(sequences):
-            return SequenceSamples(sequences, target, self.per_step)
+            return SequenceSamples(sequences, target, self.per_step, weights=own)
         part = sequences.take(index)
         if self.per_step:
-            return SequenceSamples(part, Sequences(target, sequences.starts).take(index).values, True)
-        return SequenceSamples(part, target[index])
+            target = Sequences(target, sequences.starts).take(index).values
+            return SequenceSamples(part, target, True, weights=own)
+        return SequenceSamples(part, target[index], weights=own)
 
     def _architecture(self, sequences: Sequences) -> Architecture:
         shape = self.reading_.shape
@@ -315,18 +357,19 @@ class SequenceEstimator(BaseEstimator):
             raise OptionError(
                 type(self).__name__, "pooling='max' or 'mean' without a recurrent layer", "'last'"
             )
-        size = self.embedding_size or EMBEDDING
+        size = int(self.embedding_size or EMBEDDING)
         if self.vectors_ is not None:
             size = self.vectors_.shape[1]
         dropout = self.dropout if self.dropout is not None else (0.5 if words else 0.0)
         return Architecture(
             input_size=self.reading_.words or sequences.values.shape[1],
-            outputs=self._outputs(), cell=cell, units=self.units, layers=self.layers,
-            bidirectional=self.bidirectional or (words and self.per_step), filters=self.filters if convolution else 0,
-            kernel_size=self.kernel_size, pooling=pooling, hidden=self.hidden, dropout=dropout,
+            outputs=self._outputs(), cell=cell, units=int(self.units), layers=int(self.layers),
+            bidirectional=bool(self.bidirectional or (words and self.per_step)),
+            filters=int(self.filters) if convolution else 0, kernel_size=int(self.kernel_size), pooling=pooling,
+            hidden=int(self.hidden), dropout=float(dropout),
             embedding=size if words else 0, frozen=self.vectors_ is not None and not self.tune_vectors,
             line=words and (self.vectors_ is None if self.bag_of_words is None else self.bag_of_words),
-            image=(shape[0], shape[1]) if self.reading_.kind == "images" else None, per_step=self.per_step,
+            image=(shape[0], shape[1]) if self.reading_.kind == "images" else None, per_step=bool(self.per_step),
             memory=sequences.longest if cell and sequences.longest >= LONG else 0,
         )  # fmt: skip
 
@@ -342,7 +385,7 @@ class SequenceEstimator(BaseEstimator):
         return network
 
     def _training(self, count: int) -> Training:
-        fixed: dict[str, Any] = {"members": self.members, "seed": self.seed, **self._loss()}
+        fixed: dict[str, Any] = {"members": int(self.members), "seed": int(self.seed), **self._loss()}
         if self.training is not None:
             return dataclasses.replace(self.training, **fixed)
         return self._default_training(count, fixed)
@@ -368,29 +411,6 @@ class SequenceEstimator(BaseEstimator):
             epochs=epochs,
             **fixed,
         )
-
-    def _check_memory(self, training: Training, longest: int, count: int, held: int) -> None:
-        """Say before training that a batch does not fit into memory: what the layers keep of it, and their slopes."""
-        a = self.architecture_
-        if training.bptt_steps is not None:
-            longest = min(longest, training.bptt_steps)
-        gates = {"rnn": 1, "gru": 3, "lstm": 4}.get(a.cell or "", 0)
-        step = int(np.prod(self.reading_.shape)) if self.reading_.shape else 1
-        if a.image:
-            step += 8 * int(np.prod(a.image)) * 3
-        step += 3 * a.embedding + 3 * a.filters + (2 * gates + 2) * a.units * a.layers * (1 + a.bidirectional)
-        step += 2 * a.outputs * (a.per_step or a.line)
-        rows = min(training.batch_size, count)
-        # what is held back is read by 256 at least, without slopes
-        needed = 4 * step * longest * training.members * max(1.5 * rows, min(held, max(rows, 256)))
-        free = _free_memory(self._device())
-        if free is not None and needed > free:
-            raise OptionError(
-                type(self).__name__,
-                f"memory for a batch of {rows} sequences of up to {longest:,} steps, about {needed / 1e9:,.1f} GB",
-                f"{free / 1e9:,.1f} GB free",
-                "Lower the batch_size of `training`, cut sequences with max_steps, or train fewer members at once.",
-            )
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "networks_"):
@@ -425,19 +445,13 @@ class SequenceEstimator(BaseEstimator):
                     found[at : at + sequences.lengths[number]] = answer[: sequences.lengths[number]]
         return found, sequences
 
+    def _weights_of_answers(self, given: Any, lengths: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """What each answer counts in a score; with `per_step`, a step counts what its sequence does."""
+        weights = take_weights(given, len(lengths))
+        return np.repeat(weights, lengths) if weights is not None and self.per_step else weights
+
     def _by_sequence(self, answers: NDArray[Any], sequences: Sequences) -> Any:
         """Answers of all steps, in a list of arrays, or in one array where all sequences are of one length."""
         if not sequences.ragged:
             return answers.reshape(len(sequences), sequences.longest, *answers.shape[1:])
         return list(np.split(answers, sequences.starts[1:-1]))
-
-
-def _free_memory(device: torch.device) -> float | None:
-    """Bytes that can be had, or None where nobody knows."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return 1024 * float(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
-    except (OSError, StopIteration, ValueError, IndexError):
-        return None

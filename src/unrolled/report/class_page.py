@@ -13,7 +13,15 @@ from unrolled.report.palette import DARK, LIGHT, PAPER
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-__all__ = ["ClassPage", "Example", "render_classes"]
+__all__ = [
+    "ClassPage",
+    "Example",
+    "count_held_out",
+    "list_training",
+    "mark_kept",
+    "render_classes",
+    "show_example",
+]
 
 MOST_CLASSES = 20  # of a confusion matrix; beyond, the pairs that are mixed up most
 PAIRS = 20
@@ -101,14 +109,27 @@ def render_classes(page: ClassPage) -> str:
         standing=_standing(page.metrics),
         facts=_facts(page.metrics),
         rows=_score_rows(page.metrics),
+        eyebrow="Classification report",
+        measured=count_held_out(page.metrics["held_out"]),
+        things="steps" if "steps" in page.metrics["held_out"] else "sequences",
         classes=_class_rows(model, names),
         matrix=_matrix(model["confusion"], names) if len(names) <= MOST_CLASSES else None,
         pairs=_pairs(model["confusion"], names),
         figures=_figures(page),
-        training_legend=_training_legend(page.training),
-        examples=[_show(example) for example in page.examples],
+        training_legend=list_training(page.training),
+        examples=[show_example(example) for example in page.examples],
         stages=seconds_table(page.metrics.get("seconds") or {}),
     )
+
+
+def count_held_out(held_out: Mapping[str, int]) -> str:
+    """What was held out, in words.
+
+    >>> count_held_out({"sequences": 1200, "steps": 3})
+    '3 steps of 1,200 held-out sequences'
+    """
+    of = f"{held_out['sequences']:,} held-out sequences"
+    return f"{held_out['steps']:,} steps of {of}" if "steps" in held_out else of
 
 
 def _standing(metrics: Mapping[str, Any]) -> dict[str, str]:
@@ -130,17 +151,20 @@ def _percent(share: float | None) -> str:
 
 
 def _facts(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
-    model, count = metrics["model"], metrics["held_out"]["sequences"]
+    model, held_out = metrics["model"], metrics["held_out"]
     facts = [
         {
             "name": "Told rightly",
             "value": _percent(model["accuracy"]),
-            "note": f"of {count:,} held-out sequences",
+            "note": f"of {count_held_out(held_out)}",
         }
     ]
     for name, scores in metrics["baselines"].items():
+        facts.append({"name": class_label(name), "value": _percent(scores["accuracy"]), "note": "the same"})
+    if "whole" in metrics:
+        share = _percent(metrics["whole"])
         facts.append(
-            {"name": class_label(name), "value": _percent(scores["accuracy"]), "note": "the same sequences"}
+            {"name": "Told rightly as a whole", "value": share, "note": "sequences without a wrong step"}
         )
     facts.append(
         {
@@ -231,13 +255,13 @@ def _figures(page: ClassPage) -> dict[str, list[Any]]:
         "training": [],
     }
     if page.training:
-        training = _kept(page.training)
+        training = mark_kept(page.training)
         svg = draw("training", describe_training(training), lambda axes: plot_training(training, axes=axes))
         figures["training"] = [Drawing("Loss (cross-entropy)", svg)]
     return figures
 
 
-def _kept(training: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def mark_kept(training: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The history, with the last epoch of each member marked where nothing was held back to find the best one."""
     if any(row.get("valid_loss") is not None for row in training):
         return [dict(row) for row in training]
@@ -245,7 +269,8 @@ def _kept(training: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "best": row["epoch"] == last[row["member"]]} for row in training]
 
 
-def _training_legend(training: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def list_training(training: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The legend of the training curve."""
     validated = any(row.get("valid_loss") is not None for row in training)
     return [
         {"shape": "line", "colour": "muted", "dashes": "4.5 2.25", "name": "training loss"},
@@ -254,14 +279,17 @@ def _training_legend(training: Sequence[Mapping[str, Any]]) -> list[dict[str, An
     ]
 
 
-def _show(example: Example) -> dict[str, Any]:
+def show_example(example: Example) -> dict[str, Any]:
     """An example as the template shows it: its text, or a picture of it."""
     shown: dict[str, Any] = {
         "name": example.name, "actual": example.actual, "told": example.told, "sure": _percent(example.sure),
         "chance": _percent(example.chance), "text": None, "picture": None, "axis": "",
     }  # fmt: skip
-    if isinstance(example.given, str):
-        text = example.given
+    given = example.given
+    if isinstance(given, list) and all(isinstance(word, str) for word in given):
+        given = " ".join(given)
+    if isinstance(given, str):
+        text = given
         shown["text"] = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
     else:
         shown["picture"], shown["axis"] = _picture(example)

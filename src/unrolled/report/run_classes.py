@@ -10,20 +10,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled import __version__
 from unrolled.data.labelled import Labelled
-from unrolled.data.sequences import Sequences
-from unrolled.data.text import Vocabulary, is_tokens, split_words
-from unrolled.errors import DataError, OptionError
+from unrolled.errors import DataError
 from unrolled.estimators.class_baselines import logistic_probabilities, majority_probabilities
 from unrolled.estimators.class_scores import class_verdict, score_classes
 from unrolled.estimators.classifier import SequenceClassifier
 from unrolled.estimators.saving_sequences import save_sequence_estimator
 from unrolled.report.class_page import ClassPage, Example, render_classes
+from unrolled.report.run_sequences import (
+    baseline_input,
+    check_share,
+    describe_settings,
+    flatten,
+    hold_out,
+    note_twins,
+    show_steps,
+    split_once,
+)
+from unrolled.report.wording import join_words
 
 __all__ = ["ClassRun", "class_frame", "run_classification"]
 
 EXAMPLES = 12  # wrong ones on the page
+MOST_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,8 @@ def run_classification(
         classifier: not yet fitted.
         folder: an existing folder, for config.json, model.safetensors, history.jsonl, timing.jsonl,
             predictions.csv (of the held-out part), metrics.json and report.html.
-        test_size: share of the sequences to hold out, above 0 and below 1, in equal shares of the classes.
+        test_size: share of the sequences to hold out, above 0 and below 1, in equal shares of the classes (where each
+            step has a class, at random).
         title: of the report.
         command: the command line to show in the report.
         say: is told what is done, a line at a time.
@@ -67,39 +77,55 @@ def run_classification(
 
     Raises:
         OptionError: `test_size` is out of its range.
-        DataError: there are too few sequences, or only one class.
+        DataError: there are too few sequences, only one class, or more than 1,000.
     """
-    if not 0 < test_size < 1:
-        raise OptionError("--test-size", "a share between 0 and 1", str(test_size))
+    check_share(test_size)
     assert data.labels is not None
-    labels = [str(label) for label in data.labels]
-    if len(set(labels)) < 2:
+    per_step = classifier.per_step
+    labels: list[Any] = [[str(one) for one in part] if per_step else str(part) for part in data.labels]
+    every = [one for part in labels for one in part] if per_step else labels
+    if len(set(every)) < 2:
         raise DataError(
-            "the labels", "at least two classes", f"one, {labels[0]!r}", "There is nothing to tell apart."
+            "the labels", "at least two classes", f"one, {every[0]!r}", "There is nothing to tell apart."
         )
-    train, test = _part(labels, test_size, classifier.seed)
+    if len(set(every)) > MOST_CLASSES:
+        raise DataError(
+            "the labels",
+            f"at most {MOST_CLASSES:,} classes, whose every pair the report counts",
+            f"{len(set(every)):,}",
+            "Check the column; numbers are for unrolled regress, more classes for SequenceClassifier in Python.",
+        )
+    train, test = (_part_steps if per_step else _part)(labels, test_size, classifier.seed)
+    notes = [*data.notes, *note_twins(data.inputs, train, test)]
+    unseen = set(every) - set(flatten([labels[number] for number in test], per_step).tolist())
+    if unseen:
+        notes.append(
+            f"No held-out sequence is of {'the class' if len(unseen) == 1 else 'the classes'} "
+            f"{join_words(sorted(unseen)[:10])}{', …' * (len(unseen) > 10)}: how well it is told is not known."
+        )
     start = time.perf_counter()
     say(f"Training on {len(train):,} sequences; {len(test):,} are held out.")
-    given = data.inputs
-    if is_tokens(given):  # once, and not at each turn
-        given = split_words(given, "the texts", classifier.lower)
+    given = split_once(data.inputs, classifier.lower)
     inputs, held = ([given[number] for number in part] for part in (train, test))
     classifier.fit(inputs, [labels[number] for number in train], folder=folder, resume=resume)
     trained = time.perf_counter()
     classes = classifier.classes_.tolist()
     number_of = {label: number for number, label in enumerate(classes)}
-    actual = np.array([number_of[labels[number]] for number in test])
-    probabilities = classifier.predict_proba(held)
+    known, actual = (
+        np.array([number_of[one] for one in flatten([labels[number] for number in part], per_step).tolist()])
+        for part in (train, test)
+    )
+    probabilities = flatten(classifier.predict_proba(held), per_step)
     scored = time.perf_counter()
-    reading = classifier.reading_
-    read = [reading.read(part) for part in (inputs, held)]
-    known = np.array([number_of[labels[number]] for number in train])
+    lengths = np.array([len(part) for part in given])
+    first, second, words = baseline_input(inputs, held, classifier)
     baselines = {
-        "majority": majority_probabilities(known, len(classes), len(test)),
-        "logistic": _logistic(inputs, known, held, read),
+        "majority": majority_probabilities(known, len(classes), len(actual)),
+        "logistic": logistic_probabilities(first, known, second, words),
     }
     done = time.perf_counter()
     seconds = {"train": trained - start, "score": scored - trained, "baselines": done - scored}
+    steps = lengths[test] if per_step else None
     metrics: dict[str, Any] = {
         "classes": classes,
         "model": score_classes(actual, probabilities),
@@ -107,12 +133,16 @@ def run_classification(
         "held_out": {"sequences": len(test), "trained_on": len(train)},
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
     }
+    if steps is not None:
+        metrics["held_out"]["steps"] = len(actual)
+        right = np.split(probabilities.argmax(1) == actual, np.cumsum(steps)[:-1])
+        metrics["whole"] = float(np.mean([part.all() for part in right]))
     wins, sentence = class_verdict(metrics)
 
     save_sequence_estimator(classifier, folder)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n", "utf-8")
-    frame = class_frame(data.names[test], probabilities, classes)
-    frame.insert(1, "actual", [classes[number] for number in actual])
+    frame = class_frame(data.names[test], probabilities, classes, steps)
+    frame.insert(1 + per_step, "actual", [classes[number] for number in actual])
     frame.to_csv(folder / "predictions.csv", index=False)
     page = ClassPage(
         title=title,
@@ -120,36 +150,40 @@ def run_classification(
         metrics=metrics,
         verdict=sentence,
         examples=_worst(
-            [data.inputs[number] for number in test], data.names[test], actual, probabilities, classes
+            [data.inputs[number] for number in test], data.names[test], actual, probabilities, classes, steps
         ),
         training=classifier.run_.history,
-        settings=_settings(classifier, np.concatenate([part.lengths for part in read]), test_size),
-        notes=list(dict.fromkeys([*data.notes, *classifier.notes_])),
+        settings=describe_settings(
+            classifier, lengths, ("Classes", f"{len(classes):,}"),
+            f"{test_size:.0%} of {'the sequences' if per_step else 'each class'}",
+        ),
+        notes=list(dict.fromkeys([*notes, *classifier.notes_])),
         command=command,
-    )
-    (folder / "report.html").write_text(render_classes(page), "utf-8")
+    )  # fmt: skip
+    (folder / "report.html").write_text(render_classes(page), "utf-8", "replace")
     return ClassRun(metrics, wins, sentence)
 
 
-def _logistic(
-    inputs: list[Any], known: NDArray[np.int64], held: list[Any], read: list[Sequences]
-) -> NDArray[np.float64]:
-    """Logistic regression on all numbers, or on a bag of all words: of those too that the network takes for unknown."""
-    if not is_tokens(inputs):
-        return logistic_probabilities(read[0], known, read[1])
-    bag = Vocabulary.of(inputs)
-    return logistic_probabilities(bag.sequences(inputs), known, bag.sequences(held), len(bag))
-
-
-def class_frame(names: NDArray[Any], probabilities: NDArray[np.float64], classes: list[Any]) -> Any:
+def class_frame(
+    names: NDArray[Any],
+    probabilities: NDArray[np.float64],
+    classes: list[Any],
+    steps: NDArray[np.int64] | None = None,
+) -> Any:
     """A pandas frame with a row for each sequence: its name, its class, and the probability of each class.
+
+    With `steps`, how many each sequence has, it has a row for each of them, counted from 1.
 
     >>> class_frame(np.array([2]), np.array([[0.25, 0.75]]), ["ham", "spam"]).columns.tolist()
     ['sequence', 'class', 'p-ham', 'p-spam']
     """
     import pandas as pd
 
-    columns = {"sequence": names, "class": [classes[number] for number in probabilities.argmax(1)]}
+    columns: dict[str, Any] = {"sequence": names}
+    if steps is not None:
+        columns = {"sequence": np.repeat(names, steps)}
+        columns["step"] = np.concatenate([np.arange(1, count + 1) for count in steps])
+    columns |= {"class": [classes[number] for number in probabilities.argmax(1)]}
     columns |= {f"p-{label}": probabilities[:, number] for number, label in enumerate(classes)}
     return pd.DataFrame(columns)
 
@@ -166,9 +200,31 @@ def _part(labels: list[str], share: float, seed: int) -> tuple[NDArray[np.int64]
             "the labels",
             f"enough sequences of a class to hold {share:.0%} of them out",
             f"{len(labels):,} sequences of {len(set(labels)):,} classes",
-            "Give more sequences, or a larger --test-size.",
+            "Give more sequences, or a larger --test-size; for numbers, see unrolled regress.",
         )
     test = np.sort(np.array(held, np.int64))
+    return np.setdiff1d(np.arange(len(labels)), test), test
+
+
+def _part_steps(
+    labels: list[list[str]], share: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The same where each step has a label; a sequence with a class that training would lack is trained on."""
+    train, test = hold_out(len(labels), share, seed)
+    known = {one for number in train for one in labels[number]}
+    kept = []
+    for number in test:
+        if known.issuperset(labels[number]):
+            kept.append(number)
+        known.update(labels[number])
+    if not kept:
+        raise DataError(
+            "the labels",
+            "sequences to hold out whose classes others have too",
+            "none",
+            "Give more sequences.",
+        )
+    test = np.array(kept, np.int64)
     return np.setdiff1d(np.arange(len(labels)), test), test
 
 
@@ -178,44 +234,19 @@ def _worst(
     actual: NDArray[np.int64],
     probabilities: NDArray[np.float64],
     classes: list[Any],
+    steps: NDArray[np.int64] | None,
 ) -> list[Example]:
     """The wrong answers of which the model was surest."""
     told, sure = probabilities.argmax(1), probabilities.max(1)
     wrong = np.flatnonzero(told != actual)
     wrong = wrong[np.argsort(-sure[wrong], kind="stable")][:EXAMPLES]
+    owner = np.arange(len(actual)) if steps is None else np.repeat(np.arange(len(steps)), steps)
+    first = np.searchsorted(owner, owner)
     return [
         Example(
-            str(names[n]), str(classes[actual[n]]), str(classes[told[n]]), float(sure[n]),
-            float(probabilities[n, actual[n]]), inputs[n],
+            str(names[owner[n]]) if steps is None else f"{names[owner[n]]}, step {n - first[n] + 1:,}",
+            str(classes[actual[n]]), str(classes[told[n]]), float(sure[n]), float(probabilities[n, actual[n]]),
+            inputs[n] if steps is None else show_steps(inputs[owner[n]], n - first[n]),
         )
         for n in wrong
     ]  # fmt: skip
-
-
-def _settings(classifier: SequenceClassifier, lengths: NDArray[np.int64], test_size: float) -> dict[str, str]:
-    import torch
-
-    parameters = sum(parameter.numel() for parameter in classifier.networks_[0].parameters())
-    members, a = len(classifier.networks_), classifier.architecture_
-    parts = [
-        f"word vectors of {a.embedding}" if a.embedding else "",
-        "a small convolution of each image" if a.image else "",
-        f"convolution of {a.filters} filters over {a.kernel_size} steps" if a.filters and not a.image else "",
-        f"{a.layers} {'bidirectional ' * a.bidirectional}{a.cell} of {a.units} units" if a.cell else "",
-        {"last": "last state", "max": "maximum over time", "mean": "mean over time"}[a.pooling],
-        f"dense layer of {a.hidden}" if a.hidden else "",
-        "a number of its own for each word and class" if a.line else "",
-    ]
-    found = {
-        "Sequences": f"{len(lengths):,}, of {lengths.min():,} to {lengths.max():,} steps "
-        f"(median {np.median(lengths):,.0f})",
-        "Classes": f"{len(classifier.classes_):,}",
-        "Network": ", ".join(part for part in parts if part),
-        "Members": f"{members}, {parameters:,} parameters each",
-        "Held out": f"{test_size:.0%} of each class",
-        "Seed": str(classifier.seed),
-        "Versions": f"unrolled {__version__}, torch {torch.__version__}, NumPy {np.__version__}",
-    }
-    if classifier.reading_.vocabulary is not None:
-        found["Vocabulary"] = f"{len(classifier.reading_.vocabulary.words):,} words"
-    return found

@@ -284,7 +284,9 @@ class Course:
             self.members.reset_state()
             output, target = self.members.outputs(batch), batch.target
             assert target is not None
-            losses = member_losses(t.loss, output, target, batch.target_mask, t.loss_numbers)
+            losses = member_losses(
+                t.loss, output, target, batch.target_mask, t.loss_numbers, batch.target_weight
+            )
             sums["loss"] += counted * losses.cpu().numpy().astype(float)
             for name in t.metrics:
                 errors = METRICS[name](output, target).double()
@@ -458,6 +460,7 @@ def pieces_of(batch: Batch, steps: int | None, each_step: bool) -> Iterator[tupl
             piece = replace(
                 piece, target=batch.target[:, :, part],
                 target_mask=None if batch.target_mask is None else batch.target_mask[:, :, part],
+                target_weight=None if batch.target_weight is None else batch.target_weight[:, :, part],
             )  # fmt: skip
         elif start + steps < length:
             piece = replace(piece, target=None)

@@ -236,6 +236,7 @@ class Members:
             self.layers is None
             or batch.mask is not None
             or batch.target is None
+            or batch.target_weight is not None
             or not batch.past.is_floating_point()
             or batch.past.ndim < 3
             or not batch.past.numel()
@@ -273,7 +274,9 @@ class Members:
     def _losses(self, batch: Batch) -> Tensor:
         assert batch.target is not None
         t = self.training
-        return member_losses(t.loss, self._call(batch), batch.target, batch.target_mask, t.loss_numbers)
+        return member_losses(
+            t.loss, self._call(batch), batch.target, batch.target_mask, t.loss_numbers, batch.target_weight
+        )
 
     def _call(self, batch: Batch) -> Tensor:
         if batch.past.is_floating_point() and batch.past.dtype is not self.flat.dtype:

@@ -95,7 +95,12 @@ METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def member_losses(
-    name: str, output: Tensor, target: Tensor, counted: Tensor | None = None, levels: Sequence[float] = ()
+    name: str,
+    output: Tensor,
+    target: Tensor,
+    counted: Tensor | None = None,
+    levels: Sequence[float] = (),
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Return the mean loss of each member over its outputs that are `counted`, (members,).
 
@@ -108,6 +113,7 @@ def member_losses(
         counted: bool, of `target`'s shape; None counts all. Where none is, the loss is 0.
         levels: of the quantiles, each in (0, 1); of "cross-entropy", the weights of the classes, or none. The mean
             is over the outputs, not over their weights, as in Keras.
+        weight: of `target`'s shape, what each output's loss is multiplied by; None for 1. The same holds for it.
 
     Raises:
         ShapeError: outputs and targets do not fit.
@@ -125,9 +131,11 @@ def member_losses(
         target = target.to(output.dtype)
     scale = output.new_tensor(levels)
     axes = tuple(range(1, target.ndim))
+    each = loss.value(output, target if counted is None else target.masked_fill(~counted, 0), scale)
+    if weight is not None:
+        each = each * weight.to(each.dtype)
     if counted is None:
-        return loss.value(output, target, scale).mean(axes)
-    each = loss.value(output, target.masked_fill(~counted, 0), scale)
+        return each.mean(axes)
     return torch.where(counted, each, 0).sum(axes) / counted.sum(axes).clamp(min=1)
 
 

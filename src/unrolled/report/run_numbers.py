@@ -1,0 +1,200 @@
+"""One run of regression from a table to a folder: hold out, train, score, report."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.data.labelled import Labelled
+from unrolled.estimators.class_baselines import ridge_numbers
+from unrolled.estimators.regressor import SequenceRegressor
+from unrolled.estimators.saving_sequences import save_sequence_estimator
+from unrolled.report.class_page import Example
+from unrolled.report.number_page import NUMBER_BASELINES, NumberPage, render_numbers
+from unrolled.report.run_sequences import (
+    baseline_input,
+    check_share,
+    describe_settings,
+    flatten,
+    hold_out,
+    note_twins,
+    show_steps,
+    split_once,
+)
+
+__all__ = ["NumberRun", "number_frame", "number_verdict", "run_regression", "score_numbers"]
+
+EXAMPLES = 12  # those farthest off, on the page
+
+
+@dataclass(frozen=True)
+class NumberRun:
+    """What a run gave.
+
+    Attributes:
+        metrics: what `metrics.json` holds: "model", "baselines", "held_out", "seconds".
+        wins: whether the model is off by no more than each baseline on average.
+        verdict: that in one sentence.
+    """
+
+    metrics: dict[str, Any]
+    wins: bool
+    verdict: str
+
+
+def run_regression(
+    data: Labelled,
+    regressor: SequenceRegressor,
+    folder: Path,
+    *,
+    test_size: float = 0.2,
+    title: str = "Regression",
+    command: str = "",
+    say: Callable[[str], None] = lambda line: None,
+    resume: bool = False,
+) -> NumberRun:
+    """Train on a part of the sequences, score on the others, and write the run folder's files.
+
+    Args:
+        data: with numbers for labels.
+        regressor: not yet fitted.
+        folder: an existing folder, for the files that `run_classification` writes.
+        test_size: share of the sequences to hold out, above 0 and below 1.
+        title: of the report.
+        command: the command line to show in the report.
+        say: is told what is done, a line at a time.
+        resume: go on from the checkpoints that an earlier run has left in `folder`.
+
+    Raises:
+        OptionError: `test_size` is out of its range.
+        DataError: there are too few sequences.
+    """
+    check_share(test_size)
+    assert data.labels is not None
+    per_step = regressor.per_step
+    train, test = hold_out(len(data), test_size, regressor.seed)
+    start = time.perf_counter()
+    say(f"Training on {len(train):,} sequences; {len(test):,} are held out.")
+    given = split_once(data.inputs, regressor.lower)
+    inputs, held = ([given[number] for number in part] for part in (train, test))
+    answers = [data.labels[number] for number in train]
+    regressor.fit(inputs, answers, folder=folder, resume=resume)
+    trained = time.perf_counter()
+    known = flatten(answers, per_step).astype(np.float64)
+    actual = flatten([data.labels[number] for number in test], per_step).astype(np.float64)
+    told = flatten(regressor.predict(held), per_step)
+    scored = time.perf_counter()
+    lengths = np.array([len(part) for part in given])
+    first, second, words = baseline_input(inputs, held, regressor)
+    baselines = {
+        "mean": np.full(len(actual), known.mean()),
+        "ridge": ridge_numbers(first, known, second, words),
+    }
+    done = time.perf_counter()
+    seconds = {"train": trained - start, "score": scored - trained, "baselines": done - scored}
+    steps = lengths[test] if per_step else None
+    metrics: dict[str, Any] = {
+        "model": score_numbers(actual, told),
+        "baselines": {name: score_numbers(actual, found) for name, found in baselines.items()},
+        "held_out": {"sequences": len(test), "trained_on": len(train)},
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+    }
+    if per_step:
+        metrics["held_out"]["steps"] = len(actual)
+    wins, sentence = number_verdict(metrics)
+
+    save_sequence_estimator(regressor, folder)
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n", "utf-8")
+    frame = number_frame(data.names[test], told, steps)
+    frame.insert(1 + per_step, "actual", actual)
+    frame.to_csv(folder / "predictions.csv", index=False)
+    span = f"{actual.min():g} to {actual.max():g} held out, {known.min():g} to {known.max():g} trained on"
+    page = NumberPage(
+        title=title,
+        metrics=metrics,
+        verdict=sentence,
+        actual=actual,
+        told=told,
+        examples=_farthest([data.inputs[number] for number in test], data.names[test], actual, told, steps),
+        training=regressor.run_.history,
+        settings=describe_settings(
+            regressor, lengths, ("Numbers", span), f"{test_size:.0%} of the sequences, drawn"
+        ),
+        notes=list(dict.fromkeys([*data.notes, *note_twins(data.inputs, train, test), *regressor.notes_])),
+        command=command,
+    )
+    (folder / "report.html").write_text(render_numbers(page), "utf-8", "replace")
+    return NumberRun(metrics, wins, sentence)
+
+
+def score_numbers(actual: NDArray[np.float64], told: NDArray[np.float64]) -> dict[str, float | None]:
+    """What `metrics.json` holds of one model: mae, rmse, and r2 (None where what was is always the same).
+
+    >>> score_numbers(np.array([0.0, 2.0]), np.array([0.0, 1.0]))
+    {'mae': 0.5, 'rmse': 0.7071067811865476, 'r2': 0.5}
+    """
+    off = told - actual
+    spread = float(np.square(actual - actual.mean()).sum())
+    return {
+        "mae": float(np.abs(off).mean()),
+        "rmse": float(np.sqrt(np.square(off).mean())),
+        "r2": 1 - float(np.square(off).sum()) / spread if spread else None,
+    }
+
+
+def number_verdict(metrics: dict[str, Any]) -> tuple[bool, str]:
+    """Whether the model is off by no more than each baseline, and that in one sentence.
+
+    >>> number_verdict({"model": {"mae": 1.0}, "baselines": {"mean": {"mae": 2.0}}})[1]
+    'The model is off by 1 on average, the best baseline (mean of the training part) by 2.'
+    """
+    mine, others = metrics["model"]["mae"], metrics["baselines"]
+    best = min(others, key=lambda name: others[name]["mae"])
+    theirs, name = others[best]["mae"], NUMBER_BASELINES.get(best, best)
+    sentence = f"The model is off by {mine:.4g} on average, the best baseline ({name}) by {theirs:.4g}."
+    if mine > theirs:
+        sentence += " Use the baseline instead: it costs nothing and tells more."
+    return mine <= theirs, sentence
+
+
+def number_frame(
+    names: NDArray[Any], told: NDArray[np.float64], steps: NDArray[np.int64] | None = None
+) -> Any:
+    """A pandas frame with a row for each sequence, or each of its `steps`: its name and the number told.
+
+    >>> number_frame(np.array([2]), np.array([0.5, 0.75]), np.array([2])).to_dict("list")
+    {'sequence': [2, 2], 'step': [1, 2], 'told': [0.5, 0.75]}
+    """
+    import pandas as pd
+
+    if steps is None:
+        return pd.DataFrame({"sequence": names, "told": told})
+    step = np.concatenate([np.arange(1, count + 1) for count in steps])
+    return pd.DataFrame({"sequence": np.repeat(names, steps), "step": step, "told": told})
+
+
+def _farthest(
+    inputs: list[Any],
+    names: NDArray[Any],
+    actual: NDArray[np.float64],
+    told: NDArray[np.float64],
+    steps: NDArray[np.int64] | None,
+) -> list[Example]:
+    """The answers that are farthest off."""
+    off = np.abs(told - actual)
+    owner = np.arange(len(actual)) if steps is None else np.repeat(np.arange(len(steps)), steps)
+    first = np.searchsorted(owner, owner)
+    return [
+        Example(
+            str(names[owner[n]]) if steps is None else f"{names[owner[n]]}, step {n - first[n] + 1:,}",
+            f"{actual[n]:.4g}", f"{told[n]:.4g}", 0.0, 0.0,
+            inputs[n] if steps is None else show_steps(inputs[owner[n]], n - first[n]),
+        )
+        for n in np.argsort(-off, kind="stable")[:EXAMPLES]
+        if off[n] > 0
+    ]  # fmt: skip

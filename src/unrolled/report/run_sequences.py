@@ -1,0 +1,133 @@
+"""What runs of classification and of regression have in common: what is held out, baselines' input, settings, notes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled import __version__
+from unrolled.data.sequences import Sequences
+from unrolled.data.text import Vocabulary, is_tokens, split_words
+from unrolled.errors import DataError, OptionError
+from unrolled.estimators.sequences import SequenceEstimator
+
+__all__ = [
+    "baseline_input",
+    "check_share",
+    "describe_settings",
+    "flatten",
+    "hold_out",
+    "note_twins",
+    "show_steps",
+    "split_once",
+]
+
+AROUND = 8  # words shown before and after one that was told wrongly
+
+
+def check_share(share: float) -> None:
+    """Raise an `OptionError` where the share to hold out is none."""
+    if not 0 < share < 1:
+        raise OptionError("--test-size", "a share between 0 and 1", str(share))
+
+
+def hold_out(count: int, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers of the training part and of the held-out one, drawn; each has one sequence at least.
+
+    Raises:
+        DataError: there is only one.
+
+    >>> [len(part) for part in hold_out(10, 0.25, 0)]
+    [8, 2]
+    """
+    if count < 2:
+        raise DataError("the data", "at least two sequences", f"{count:,}", "Give more.")
+    held = min(max(round(share * count), 1), count - 1)
+    order = np.random.default_rng(seed).permutation(count)
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
+def split_once(inputs: list[Any], lower: bool) -> list[Any]:
+    """Texts as lists of words, once and not at each turn; anything else as it is."""
+    return split_words(inputs, "the texts", lower) if is_tokens(inputs) else inputs
+
+
+def baseline_input(
+    inputs: list[Any], held: list[Any], estimator: SequenceEstimator
+) -> tuple[Sequences, Sequences, int]:
+    """What baselines read of the training part and of the held-out one, and how many numbers of words there are.
+
+    Numbers as the model reads them; of words all that the training part has, those too that the model takes for
+    unknown. Where each step is answered, each is a sequence of its own: what costs nothing knows no context.
+    """
+    if is_tokens(inputs):
+        bag = Vocabulary.of(inputs)
+        parts, words = [bag.sequences(part) for part in (inputs, held)], len(bag)
+    else:
+        parts, words = [estimator.reading_.read(part) for part in (inputs, held)], 0
+    if estimator.per_step:
+        parts = [Sequences(part.values, np.arange(len(part.values) + 1)) for part in parts]
+    return parts[0], parts[1], words
+
+
+def flatten(parts: Any, per_step: bool) -> Any:
+    """Answers of all steps in one array, where there is one for each."""
+    return np.concatenate(list(parts)) if per_step else np.asarray(parts)
+
+
+def note_twins(inputs: list[Any], train: NDArray[np.int64], test: NDArray[np.int64]) -> list[str]:
+    """Say how many held-out sequences stand in the training part word for word, or number for number."""
+    keys = [
+        repr(given) if isinstance(given, str | list) else (np.shape(given), np.asarray(given).tobytes())
+        for given in inputs
+    ]
+    seen = {keys[number] for number in train}
+    count = sum(keys[number] in seen for number in test)
+    if not count:
+        return []
+    return [
+        f"{count:,} of {len(test):,} held-out sequences stand in the training part as well, just the same."
+    ]
+
+
+def show_steps(given: Any, step: int) -> Any:
+    """A sequence as an example of a wrong step shows it: of words those around it, itself in brackets."""
+    if not isinstance(given, list):
+        return given
+    start, end = max(0, step - AROUND), min(len(given), step + AROUND + 1)
+    words = [f"[{word}]" if number == step else word for number, word in enumerate(given[start:end], start)]
+    return " ".join(["…"] * (start > 0) + words + ["…"] * (end < len(given)))
+
+
+def describe_settings(
+    estimator: SequenceEstimator, lengths: NDArray[np.int64], answers: tuple[str, str], held_out: str
+) -> dict[str, str]:
+    """What the page's last table says."""
+    import torch
+
+    parameters = sum(parameter.numel() for parameter in estimator.networks_[0].parameters())
+    members, a = len(estimator.networks_), estimator.architecture_
+    pooling = {"last": "last state", "max": "maximum over time", "mean": "mean over time"}[a.pooling]
+    parts: Sequence[str] = [
+        f"word vectors of {a.embedding}" if a.embedding else "",
+        "a small convolution of each image" if a.image else "",
+        f"convolution of {a.filters} filters over {a.kernel_size} steps" if a.filters and not a.image else "",
+        f"{a.layers} {'bidirectional ' * a.bidirectional}{a.cell} of {a.units} units" if a.cell else "",
+        "an answer at each step" if a.per_step else pooling,
+        f"dense layer of {a.hidden}" if a.hidden else "",
+        "a number of its own for each word and answer" if a.line else "",
+    ]
+    found = {
+        "Sequences": f"{len(lengths):,}, of {lengths.min():,} to {lengths.max():,} steps "
+        f"(median {np.median(lengths):,.0f})",
+        answers[0]: answers[1],
+        "Network": ", ".join(part for part in parts if part),
+        "Members": f"{members}, {parameters:,} parameters each",
+        "Held out": held_out,
+        "Seed": str(estimator.seed),
+        "Versions": f"unrolled {__version__}, torch {torch.__version__}, NumPy {np.__version__}",
+    }
+    if estimator.reading_.vocabulary is not None:
+        found["Vocabulary"] = f"{len(estimator.reading_.vocabulary.words):,} words"
+    return found
