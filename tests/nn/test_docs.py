@@ -1,4 +1,4 @@
-"""The code in the pages on layers, kernels, training, classification and generation runs, and prints what they say."""
+"""The code in the pages runs, and prints what they say."""
 
 import doctest
 import re
@@ -10,13 +10,29 @@ import torch
 from unrolled.kernels import native
 
 DOCS = Path(__file__).parents[2] / "docs"
+PAGES = [
+    "classification.md",
+    "design.md",
+    "exercises.md",
+    "from_keras.md",
+    "generation.md",
+    "kernels.md",
+    "layers.md",
+    "not_supported.md",
+    "reproduce.md",
+    "training.md",
+    "transcription.md",
+    "understanding/cells.md",
+    "understanding/long_sequences.md",
+    "understanding/recurrent_neuron.md",
+    "understanding/shapes.md",
+    "understanding/vanishing_gradients.md",
+]
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.skipif(not native.AVAILABLE, reason="the pages describe the C++ kernels")
-@pytest.mark.parametrize(
-    "page", ["layers.md", "kernels.md", "training.md", "classification.md", "generation.md", "transcription.md"]
-)
+@pytest.mark.parametrize("page", PAGES)
 def test_the_code_of_a_page(page):
     torch._dynamo.reset()
     found = doctest.testfile(
@@ -28,7 +44,7 @@ def test_the_code_of_a_page(page):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("page", ["README.md", "docs/forecast.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/forecast.md"])
 def test_the_blocks_of_python(page, tmp_path, monkeypatch, capsys):
     """Each block by itself, as a reader would paste it into a new file."""
     monkeypatch.chdir(tmp_path)
