@@ -242,7 +242,7 @@ def test_help_and_version(capsys):
     for words in (["--help"], ["predict", "--help"]):
         assert _run(words) == 0
         shown = " ".join(capsys.readouterr().out.split())
-        assert "classes or numbers of" in shown
+        assert "classes or numbers" in shown
         assert "Forecast" in shown
 
 

@@ -231,9 +231,10 @@ def predict(
     overwrite: Annotated[bool, Option("--overwrite", help="Replace that file.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Forecast with the saved model of RUN, from the end of its data or of newer rows.
+    """Forecast, or tell classes or numbers, with the saved model of RUN.
 
-    Of a run of classify or regress: tell the classes or numbers of the texts or sequences in DATA.
+    A forecast starts at the end of the run's data, or of newer rows in DATA. A run of classify or regress tells the
+    classes or numbers of the texts or sequences in DATA.
     """
     from unrolled.errors import OptionError
     from unrolled.estimators.generator import SequenceGenerator
