@@ -183,6 +183,12 @@ using unrolled::Stack;
 
 void* pointer(int64_t at) { return reinterpret_cast<void*>(at); }
 
+// A forward call that is checked once and made many times: a step of one sequence takes no longer than the checks.
+struct Prepared {
+  Call call;
+  bool wide;
+};
+
 // A recurrent layer: sizes and strides as for forward and backward, the memory of both.
 void add_recurrence(Stack& stack, nb::tuple sizes, nb::tuple x_strides, nb::tuple inputs, nb::tuple outputs,
                     nb::tuple gradients) {
@@ -250,6 +256,15 @@ NB_MODULE(_native, m) {
     nb::gil_scoped_release free;
     kernels(wide).forward(call);
   });
+  nb::class_<Prepared>(m, "Prepared")    // the tensors are the caller's, who keeps them where they are
+      .def("__init__",
+           [](Prepared* p, nb::tuple sizes, nb::tuple x, nb::tuple mask, nb::tuple inputs, nb::tuple rest, bool wide) {
+             new (p) Prepared{unpack(sizes, x, mask, inputs, rest, wide, false), wide};
+           })
+      .def("__call__", [](const Prepared& p) {
+        nb::gil_scoped_release free;
+        kernels(p.wide).forward(p.call);
+      });
   m.def("backward", [](nb::tuple sizes, nb::tuple x, nb::tuple mask, nb::tuple inputs, nb::tuple rest, bool wide) {
     const Call call = unpack(sizes, x, mask, inputs, rest, wide, true);
     nb::gil_scoped_release free;

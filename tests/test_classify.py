@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import unrolled
 from unrolled.cli import _run
 from unrolled.data import load_digits_rows
 from unrolled.estimators import sequences
@@ -61,6 +62,8 @@ def test_a_long_table_to_a_run_folder_and_back(folder, tmp_path, capsys):
     found = json.loads(shown.out)
     assert found["model"]["accuracy"] > 0.9 > found["baselines"]["majority"]["accuracy"]
     assert "told rightly" in shown.err
+    assert found["standing"] == "unknown"  # thirty images are few, and a straight line tells them too
+    assert found["gains"]["logistic"]["lo"] <= 0 < found["gains"]["majority"]["lo"]
     assert "Training on 120 sequences; 30 are held out." in shown.err
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert files == {
@@ -89,7 +92,23 @@ def test_texts(folder, tmp_path, capsys):
     assert _run(["predict", str(tmp_path / "run"), str(folder / "texts.csv"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["classes"]
     assert len(told) == 80
-    assert set(told[0]) == {"sequence", "class", "p-bad", "p-good"}
+    assert list(told[0]) == ["sequence", "text", "class", "p-bad", "p-good"]
+    table = pd.read_csv(folder / "texts.csv")
+    assert [row["sequence"] for row in told] == list(range(1, 81))
+    assert [row["text"] for row in told] == table["text"].tolist()
+    held = pd.read_csv(tmp_path / "run/predictions.csv")
+    assert held["text"].tolist() == table["text"].iloc[held["sequence"] - 1].tolist()
+
+
+def test_texts_of_many_lines_are_numbered_by_record(folder, tmp_path, capsys):
+    classify(folder, "texts.csv", "--label", "kind", "--text", "text", out=tmp_path / "run")
+    capsys.readouterr()
+    (tmp_path / "new.csv").write_text('text\n"fine\nfilm, and what is more it is a long one"\n\nslow play\n')
+    assert _run(["predict", str(tmp_path / "run"), str(tmp_path / "new.csv"), "--json"]) == 0
+    shown = capsys.readouterr()
+    rows = json.loads(shown.out)["classes"]
+    assert [(row["sequence"], row["text"].split()[0]) for row in rows] == [(1, "fine"), (2, "slow")]
+    assert "fine film, and what is more it is a lon…" in shown.err
 
 
 def test_a_sequence_in_each_row(folder, tmp_path, capsys):
@@ -99,6 +118,7 @@ def test_a_sequence_in_each_row(folder, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["model"]["accuracy"] > 0.7
     page = (tmp_path / "run/report.html").read_text()
     assert "bidirectional gru of 16 units" in page
+    assert f"unrolled predict {tmp_path / 'run'} OTHER.csv" in page
 
 
 def test_the_same_seed_gives_the_same_files(folder, tmp_path, capsys):
@@ -123,6 +143,8 @@ def test_the_same_seed_gives_the_same_files(folder, tmp_path, capsys):
         (["--text", "text"], "Missing option '--label'"),
         (["--label", "kind", "--text", "text", "--model", "bert"], "model one of auto, rnn"),
         (["--label", "kind", "--text", "text", "--vectors", "no.txt"], "no such file"),
+        (["--label", "kind", "--text", "kind"], "expected each column once, got 'kind' twice"),
+        (["--label", "kind", "--text", "text", "--text=kind"], "--text: expected one, got 2. Give it once."),
         (["--label", "kind", "--sequence", "text"], "expected a number, got"),
     ],
 )
@@ -158,6 +180,12 @@ def test_runs_are_not_overwritten_unasked(folder, tmp_path, capsys):
     assert classify(folder, "texts.csv", *words, out=tmp_path / "run") == 0
     assert classify(folder, "texts.csv", *words, out=tmp_path / "run") == 2
     assert classify(folder, "texts.csv", *words, "--overwrite", out=tmp_path / "run") == 0
+    for option in (["--gaps", "fill"], ["--future", "x.csv"]):
+        assert _run(["predict", str(tmp_path / "run"), str(folder / "texts.csv"), *option]) == 2
+        assert (
+            f"{option[0]}: expected a run of unrolled forecast, got one of sequences"
+            in capsys.readouterr().err
+        )
     assert _run(["predict", str(tmp_path / "run")]) == 2
     assert "Name a file: unrolled predict RUN DATA" in capsys.readouterr().err
 
@@ -179,6 +207,9 @@ def test_a_killed_run_is_resumed_to_the_same_files(folder, tmp_path, capsys):
         with pytest.raises(MemoryError):
             classify(folder, "texts.csv", *words, out=tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["run.partial"]
+    capsys.readouterr()
+    assert classify(folder, "texts.csv", *words, "--units", "9", "--resume", out=tmp_path / "run") == 2
+    assert "one with another units. Start anew without --resume" in capsys.readouterr().err
     assert classify(folder, "texts.csv", *words, "--resume", out=tmp_path / "run") == 0
     assert classify(folder, "texts.csv", *words, out=tmp_path / "whole") == 0
     for file in ("model.safetensors", "history.jsonl", "predictions.csv"):
@@ -193,3 +224,23 @@ def test_options_reach_the_estimator(folder, tmp_path):
     wanted = {"class_weight": "balanced", "valid_size": 0.2, "max_steps": 3, "layers": 2, "units": 7}
     wanted |= {"bidirectional": True, "model": "gru", "seed": 4, "members": 1}
     assert {name: found[name] for name in wanted} == wanted
+
+
+def test_a_note_is_said_once(folder, tmp_path, capsys):
+    columns = [word for name in "abcd" for word in ("--sequence", name)]
+    assert (
+        classify(folder, "wide.csv", "--label", "up", *columns, "--max-steps", "3", out=tmp_path / "run") == 0
+    )
+    shown = " ".join(capsys.readouterr().err.split())
+    assert shown.count("120 of 120 sequences") + shown.count("96 of 96 sequences") == 1
+    assert shown.count("24 of 24 sequences have more than 3 steps") == 1
+
+
+def test_help_and_version(capsys):
+    assert _run(["--version"]) == 0
+    assert capsys.readouterr().out == f"unrolled {unrolled.__version__}\n"
+    for words in (["--help"], ["predict", "--help"]):
+        assert _run(words) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "classes or numbers of" in shown
+        assert "Forecast" in shown

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from unrolled import data, nn
     from unrolled.estimators.classifier import SequenceClassifier
     from unrolled.estimators.forecaster import Forecaster
+    from unrolled.estimators.generator import SequenceGenerator
     from unrolled.estimators.regressor import SequenceRegressor
     from unrolled.estimators.saving import load
+    from unrolled.estimators.transcriber import Transcriber
     from unrolled.kernels.dispatch import explain
     from unrolled.kernels.native import set_num_threads
     from unrolled.nn.dropin import accelerate
@@ -29,9 +31,11 @@ __version__ = "0.1.0"
 _WHERE = {
     "Forecaster": "unrolled.estimators.forecaster",
     "SequenceClassifier": "unrolled.estimators.classifier",
+    "SequenceGenerator": "unrolled.estimators.generator",
     "SequenceRegressor": "unrolled.estimators.regressor",
     "Training": "unrolled.training.options",
     "TrainingRun": "unrolled.training.options",
+    "Transcriber": "unrolled.estimators.transcriber",
     "accelerate": "unrolled.nn.dropin",
     "explain": "unrolled.kernels.dispatch",
     "fit": "unrolled.training.loop",
@@ -43,9 +47,11 @@ _MODULES = ("data", "nn")
 __all__ = [
     "Forecaster",
     "SequenceClassifier",
+    "SequenceGenerator",
     "SequenceRegressor",
     "Training",
     "TrainingRun",
+    "Transcriber",
     "accelerate",
     "data",
     "errors",

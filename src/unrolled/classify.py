@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["classify", "predict_sequences", "regress"]
 
 SHOWN = 14  # rows of a table for people
+WIDEST = 40  # letters of a text in it
 
 
 Data = Annotated[
@@ -151,23 +153,26 @@ def _run_table(
     from unrolled.training.checkpoint import whole_folder
 
     estimator.check_options()
+    estimator.check_files()
     label = columns["label"]
     read = read_labelled(data, **columns, per_step=estimator.per_step, numeric=title == "Numbers")
     estimator.columns_ = columns
     out = out or new_folder(f"{data.name.split('.')[0]}-{label}")
-    with whole_folder(out, overwrite=overwrite, resume=resume) as partial:
+    asked = {"data": str(data), **columns, **estimator.get_params(deep=False), "test_size": test_size}
+    asked.pop("device")  # another one may go on
+    with whole_folder(out, overwrite=overwrite, resume=resume, asked=asked) as partial:
         say(f"Read {len(read):,} {'texts' if columns['text'] else 'sequences'}.")
         for note in read.notes:
             say_wrapped(f"• {note}")
         run = run_all(
             read, estimator, partial, test_size=test_size, title=f"{title} of {label}",
-            command=shlex.join(["unrolled", *sys.argv[1:]]), say=say, resume=resume,
+            command=shlex.join(["unrolled", *sys.argv[1:]]), say=say, resume=resume, place=str(out),
         )  # fmt: skip
     show(run)
     say_wrapped(f"{run.verdict}\n")
     say(f"Report: {out / 'report.html'}")
     if as_json:
-        print_json({"out": str(out), "verdict": run.verdict, **run.metrics})
+        print_json({"out": str(out), "standing": run.standing, "verdict": run.verdict, **run.metrics})
 
 
 def predict_sequences(estimator: Any, data: Path | None, out: Path | None, as_json: bool) -> None:
@@ -178,7 +183,7 @@ def predict_sequences(estimator: Any, data: Path | None, out: Path | None, as_js
     from unrolled.estimators.classifier import SequenceClassifier
     from unrolled.report.run_classes import class_frame
     from unrolled.report.run_numbers import number_frame
-    from unrolled.report.run_sequences import flatten
+    from unrolled.report.run_sequences import carry_texts, flatten
 
     if data is None:
         raise DataError(
@@ -201,6 +206,7 @@ def predict_sequences(estimator: Any, data: Path | None, out: Path | None, as_js
     else:
         found = flatten(estimator.predict(read.inputs), estimator.per_step)
         frame, name = number_frame(read.names, found, steps), "numbers"
+    frame = carry_texts(frame, read.inputs, estimator.per_step)
     _show_told(frame, name)
     write_csv(frame, out)
     if as_json:
@@ -210,49 +216,46 @@ def predict_sequences(estimator: Any, data: Path | None, out: Path | None, as_js
 def _show_scores(run: "ClassRun") -> None:
     from unrolled.estimators.class_scores import class_label
 
-    rows = {"the model": run.metrics["model"]}
-    rows |= {class_label(name): scores for name, scores in run.metrics["baselines"].items()}
-    best = max(scores["accuracy"] for scores in rows.values())
-    _show_grid(
-        run.metrics["held_out"],
-        ("told rightly", "F1 (mean)", "log loss"),
-        {
-            name: (f"{scores['accuracy']:.1%}", f"{scores['f1']:.1%}", f"{scores['log_loss']:.3f}")
-            for name, scores in rows.items()
-        },
-        {name for name, scores in rows.items() if scores["accuracy"] == best},
-    )
+    columns: dict[str, tuple[str, Callable[[Any], str], bool]] = {
+        "accuracy": ("told rightly", "{:.1%}".format, True),
+        "f1": ("F1 (mean)", "{:.1%}".format, True),
+        "log_loss": ("log loss", "{:.3f}".format, False),
+    }
+    _show_grid(run.metrics, columns, class_label)
 
 
 def _show_numbers(run: "NumberRun") -> None:
-    from unrolled.report.number_page import NUMBER_BASELINES
+    from unrolled.report.number_page import number_label
 
-    rows = {"the model": run.metrics["model"]}
-    rows |= {NUMBER_BASELINES[name]: scores for name, scores in run.metrics["baselines"].items()}
-    best = min(scores["mae"] for scores in rows.values())
-    _show_grid(
-        run.metrics["held_out"],
-        ("MAE", "RMSE", "R²"),
-        {
-            name: (number(scores["mae"]), number(scores["rmse"]), number(scores["r2"]))
-            for name, scores in rows.items()
-        },
-        {name for name, scores in rows.items() if scores["mae"] == best},
-    )
+    columns = {"mae": ("MAE", number, False), "rmse": ("RMSE", number, False), "r2": ("R²", number, True)}
+    _show_grid(run.metrics, columns, number_label)
 
 
 def _show_grid(
-    held_out: dict[str, int], headings: tuple[str, ...], rows: dict[str, tuple[str, ...]], best: set[str]
+    metrics: dict[str, Any],
+    columns: Mapping[str, tuple[str, Callable[[Any], str], bool]],
+    label: Callable[[str], str],
 ) -> None:
+    """Show scores: for each the heading, how it is written and whether a high one is good. The best ones are bold."""
     from rich.table import Table
 
-    from unrolled.report.class_page import count_held_out
+    from unrolled.report.class_page import best_of, count_held_out
 
-    grid = Table(title=f"Scored on {count_held_out(held_out)}", title_justify="left")
-    for heading in ("", *headings):
-        grid.add_column(heading, justify="left" if not heading else "right")
-    for name, cells in rows.items():
-        grid.add_row(name, *cells, style="bold" if name in best else None)
+    rows = {"the model": metrics["model"]}
+    rows |= {label(name): scores for name, scores in metrics["baselines"].items()}
+    best = {
+        key: best_of([scores[key] for scores in rows.values()], high) for key, (*_, high) in columns.items()
+    }
+    grid = Table(title=f"Scored on {count_held_out(metrics['held_out'])}", title_justify="left")
+    grid.add_column("", justify="left")
+    for heading, *_ in columns.values():
+        grid.add_column(heading, justify="right")
+    for name, scores in rows.items():
+        cells = []
+        for key, (_, write, _) in columns.items():
+            top = scores[key] is not None and scores[key] == best[key]
+            cells.append(f"[bold]{write(scores[key])}[/]" if top else write(scores[key]))
+        grid.add_row(name, *cells)
     console().print("\n", grid, "\n", sep="")
 
 
@@ -264,10 +267,22 @@ def _show_told(frame: Any, name: str) -> None:
     shown = [column for column in frame.columns if not column.startswith("p-")]
     grid = Table(title=name.capitalize(), title_justify="left")
     for heading in (*shown, *(["probability"] if chances else [])):
-        grid.add_column(heading, justify="left" if heading == "class" else "right")
+        grid.add_column(heading, justify="left" if heading in ("class", "text") else "right")
     for row in frame.head(SHOWN).to_dict("records"):
-        cells = [number(row[column]) if column == "told" else escape(str(row[column])) for column in shown]
+        cells = [
+            number(row[column]) if column == "told" else escape(_short(str(row[column]))) for column in shown
+        ]
         grid.add_row(*cells, *([f"{max(row[column] for column in chances):.1%}"] if chances else []))
     if len(frame) > SHOWN:
         grid.add_row("…", f"{len(frame) - SHOWN:,} more")
     console().print("\n", grid, "\n", sep="")
+
+
+def _short(text: str) -> str:
+    """A text in one line, as a table for people shows it.
+
+    >>> _short("a  long text of\\nmore than forty letters, which are too many")
+    'a long text of more than forty letters,…'
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= WIDEST else f"{line[: WIDEST - 1]}…"

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
+from unrolled.arguments import check_once, seconds, spread
 from unrolled.classify import classify, predict_sequences, regress
-from unrolled.errors import UnrolledError
+from unrolled.errors import DataError, UnrolledError
+from unrolled.generate import generate, train_generator
 from unrolled.reproduce import compare, reproduce
 from unrolled.terminal import (
     Notes,
@@ -25,6 +27,7 @@ from unrolled.terminal import (
     say_wrapped,
     write_csv,
 )
+from unrolled.transcribe import train_transcriber, transcribe
 
 if TYPE_CHECKING:
     from unrolled.data.table import Table
@@ -32,12 +35,12 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
-MANY = ("--levels", "--steps")  # options that take several numbers
 SHOWN = 3  # forecasts of several series or targets that are printed
 
 app = typer.Typer(
     name="unrolled",
-    help="Forecasts from a CSV by recurrent networks, with honest baselines, intervals and a report.",
+    help="Forecasts, and classes or numbers of texts and sequences, from a CSV by recurrent networks, with honest "
+    "baselines, intervals and a report.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -76,6 +79,23 @@ Out = Annotated[Path | None, Option(help="Run folder to write; by default a new 
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace the run in that folder.")]
 Resume = Annotated[bool, Option("--resume", help="Go on where a run that was killed left off.")]
 Json = Annotated[bool, Option("--json", help="Print the result as JSON on standard output.")]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from unrolled import __version__
+
+        print(f"unrolled {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -198,28 +218,46 @@ def demo(
 def predict(
     run: Annotated[Path, Argument(metavar="RUN", help="Folder of a finished run.")],
     data: Annotated[
-        Path | None, Argument(metavar="[DATA]", help="Newer rows; by default where the run ended.")
+        Path | None,
+        Argument(
+            metavar="[DATA]",
+            help="Newer rows to forecast from, by default where the run ended; or the texts or sequences to tell.",
+        ),
     ] = None,
     future: Future = None,
-    gaps: Gaps = "fill",
+    gaps: Annotated[str | None, Option(help="Of a forecast: fill (the default) or refuse.")] = None,
     device: Device = "auto",
     out: Annotated[Path | None, Option(help="CSV file to write.")] = None,
     overwrite: Annotated[bool, Option("--overwrite", help="Replace that file.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Forecast with the saved model of RUN, from the end of its data or of newer rows."""
+    """Forecast with the saved model of RUN, from the end of its data or of newer rows.
+
+    Of a run of classify or regress: tell the classes or numbers of the texts or sequences in DATA.
+    """
     from unrolled.errors import OptionError
+    from unrolled.estimators.generator import SequenceGenerator
     from unrolled.estimators.saving import load
     from unrolled.estimators.sequences import SequenceEstimator
+    from unrolled.estimators.transcriber import Transcriber
 
     check_new(out, overwrite)
     forecaster = load(run, device)
     if isinstance(forecaster, SequenceEstimator):
-        if future is not None:
-            raise OptionError("--future", "a run of unrolled forecast", "one of sequences", "Leave it out.")
+        for name, given in (("--future", future), ("--gaps", gaps)):
+            if given is not None:
+                raise OptionError(name, "a run of unrolled forecast", "one of sequences", "Leave it out.")
         predict_sequences(forecaster, data, out, as_json)
         return
-    newer = data if data is None else forecaster.read(data, gaps=gaps)
+    if isinstance(forecaster, SequenceGenerator | Transcriber):
+        verb = "generate" if isinstance(forecaster, SequenceGenerator) else "transcribe"
+        raise DataError(
+            "predict",
+            "a run of forecasts or classes",
+            f"one of a {type(forecaster).__name__}",
+            f"Use unrolled {verb} RUN.",
+        )
+    newer = data if data is None else forecaster.read(data, gaps=gaps or "fill")
     _template(future, lambda: forecaster.make_future_frame(newer))
     frame = forecaster.predict(newer, future)
     if forecaster.tail_.kind != "pandas":
@@ -234,6 +272,15 @@ app.command()(classify)
 app.command()(reproduce)
 app.command()(compare)
 app.command()(regress)
+
+train = typer.Typer(
+    help="Learn to generate or to transcribe sequences, into a run folder.", rich_markup_mode=None
+)
+train.command("generator")(train_generator)
+train.command("transcriber")(train_transcriber)
+app.add_typer(train, name="train")
+app.command()(generate)
+app.command()(transcribe)
 
 
 @app.command()
@@ -259,7 +306,9 @@ def _run(arguments: list[str]) -> int:
     logger = logging.getLogger("unrolled")
     logger.handlers, logger.propagate = [Notes(logging.WARNING)], False
     try:
-        code = command.main(_spread(arguments) or ["--help"], prog_name="unrolled", standalone_mode=False)
+        words = spread(arguments)
+        check_once(command, words)
+        code = command.main(words or ["--help"], prog_name="unrolled", standalone_mode=False)
         if isinstance(code, int) and code:  # an interrupt before a command could hear it
             say("interrupted")
             return code
@@ -270,46 +319,12 @@ def _run(arguments: list[str]) -> int:
         say("interrupted")
         return 130
     except Exception as error:
-        words = getattr(error, "format_message", None)  # a usage error of click, or of the click inside typer
-        if words is None:
+        told = getattr(error, "format_message", None)  # a usage error of click, or of the click inside typer
+        if told is None:
             raise
-        say(f"error: {words()} See unrolled --help.")
+        say(f"error: {told()} See unrolled --help.")
         return 2
     return 0
-
-
-def _seconds(budget: str | None) -> float | None:
-    """Read a time such as 30s, 2m, 1h or 45.
-
-    >>> _seconds("2m"), _seconds(None)
-    (120.0, None)
-    """
-    from unrolled.errors import OptionError
-
-    if budget is None:
-        return None
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    number, unit = (budget[:-1], units[budget[-1]]) if budget[-1:] in units else (budget, 1.0)
-    try:
-        seconds = float(number) * unit
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise OptionError("--budget", "a time above 0, as 30s or 2m", repr(budget))
-    return seconds
-
-
-def _spread(arguments: list[str]) -> list[str]:
-    """Write `--levels 80 95` as `--levels 80 --levels 95`, which is what the parser understands."""
-    spread: list[str] = []
-    option = ""
-    for word in arguments:
-        if option and word.isdigit() and spread[-1] != option:
-            spread.append(option)
-        elif not word.isdigit():
-            option = word if word in MANY else ""
-        spread.append(word)
-    return spread
 
 
 OF_FORECASTERS = (
@@ -325,7 +340,7 @@ def _set_up(given: Mapping[str, Any]) -> "tuple[Forecaster, Table]":
     from unrolled.estimators.options import check_options
 
     options = {name: given[name] for name in OF_FORECASTERS}
-    budget, levels = _seconds(given["budget"]), tuple(given["levels"])
+    budget, levels = seconds(given["budget"]), tuple(given["levels"])
     forecaster = Forecaster(given["horizon"], levels=levels, budget=budget, **options)
     check_options(forecaster)
     roles = {name: given[name] for name in OF_TABLES}
@@ -351,7 +366,13 @@ def _forecast_table(
 
     out = out or new_folder(name)
     target = " and ".join(map(repr, table.targets))
-    with whole_folder(out, overwrite=overwrite, resume=resume) as partial:
+    asked = forecaster.get_params(deep=False) | {
+        "targets": table.targets,
+        "rows": len(table),
+        "test_size": test_size,
+    }
+    asked.pop("device")  # another one may go on
+    with whole_folder(out, overwrite=overwrite, resume=resume, asked=asked) as partial:
         span = f"{show_time(table.times.min())} to {show_time(table.times.max())}"
         of = f"{len(table.names):,} series of {target}" if len(table.names) > 1 else target
         say(f"Read {len(table):,} rows of {of}: {table.frequency.label}, {span}.")

@@ -105,8 +105,15 @@ def console() -> Any:
 
 
 class Notes(logging.Handler):
-    """What the package logs, as lines of ours."""
+    """What the package logs, as lines of ours; each once, however often data is read."""
+
+    def __init__(self, level: int = logging.NOTSET):
+        super().__init__(level)
+        self.said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
-        say_wrapped(f"• {record.getMessage()}")
+        text = record.getMessage()
+        if text not in self.said:
+            self.said.add(text)
+            say_wrapped(f"• {text}")

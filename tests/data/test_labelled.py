@@ -1,6 +1,7 @@
 """Tables with labels: texts, a sequence in each row, a row for each step; and what is refused."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from unrolled.data.labelled import read_labelled
@@ -43,7 +44,7 @@ def test_texts_and_files(tmp_path):
     read = read_labelled(path, label="kind", text="text")
     assert read.inputs == ["fine, it is", "<b>bad</b>"]
     assert read.labels.tolist() == ["good", "bad"]
-    assert read.names.tolist() == [2, 3]
+    assert read.names.tolist() == [1, 2]  # records, not the lines of the file
     assert read_labelled(path, label=None, text="text").labels is None
 
 
@@ -51,9 +52,9 @@ def test_texts_and_files(tmp_path):
     ("columns", "given", "words"),
     [
         (
-            changed(k=["x", None, "x", "y"]),
+            changed(k=["x", None, "x", None]),
             {},
-            r"row 1, column 'k': expected a label, got an empty cell. 1 of 4",
+            r"row 1, column 'k': expected a label, got an empty cell. 2 of 4",
         ),
         (changed(k=["x", "y", "x", "x"]), {}, "one label in all rows of 'a', got 'y' and 'x'"),
         (changed(u=[1.0, None, 3.0, 4.0]), {}, "row 1, column 'u': expected a number inside"),
@@ -91,3 +92,30 @@ def test_rows_with_holes_and_empty_texts_are_refused(to_frame):
 def test_options_that_do_not_go_together(to_frame, options):
     with pytest.raises(OptionError, match="options: expected"):
         read_labelled(to_frame(LONG), label="k", **options)
+
+
+def test_a_label_may_stand_once_in_a_sequence():
+    table = pd.DataFrame({"id": [1, 1, 2, 2, 2], "v": range(5), "kind": ["x", None, None, "y", None]})
+    read = read_labelled(table, label="kind", sequence=["v"], id="id")
+    assert read.labels.tolist() == ["x", "y"]
+    assert read.notes == ("Column 'kind': 3 empty cells take the label of their sequence.",)
+    table["kind"] = [1.5, None, None, 2.5, None]
+    read = read_labelled(table, label="kind", sequence=["v"], id="id", numeric=True)
+    assert read.labels.tolist() == [1.5, 2.5]
+    table["kind"] = ["x", None, None, None, None]
+    with pytest.raises(DataError, match="3 of 5 are missing"):
+        read_labelled(table, label="kind", sequence=["v"], id="id")
+    with pytest.raises(DataError, match="4 of 5 are missing"):
+        read_labelled(table, label="kind", sequence=["v"], id="id", per_step=True)
+
+
+def test_texts_in_the_wrong_place_get_their_cure():
+    table = pd.DataFrame(
+        {"id": [1, 2], "my text": ["a film", "b"], "kind": ["x", "y"], "t": ["14s", "15s"], "v": [1, 2]}
+    )
+    with pytest.raises(DataError, match="no number at all: name a column of texts by --text 'my text'"):
+        read_labelled(table, label="kind", sequence=["my text"])
+    with pytest.raises(OptionError, match="--text without --id.*pass --per-step"):
+        read_labelled(table, label="kind", text="my text", id="id")
+    with pytest.raises(DataError, match="or a whole number, got '14s'"):
+        read_labelled(table, label="kind", sequence=["v"], id="id", time="t")

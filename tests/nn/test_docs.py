@@ -20,6 +20,7 @@ PAGES = [
     "not_supported.md",
     "reproduce.md",
     "training.md",
+    "transcription.md",
     "understanding/cells.md",
     "understanding/long_sequences.md",
     "understanding/recurrent_neuron.md",

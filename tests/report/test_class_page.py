@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from unrolled.errors import DataError
+from unrolled.estimators.chance import paired_gain
 from unrolled.estimators.class_scores import class_verdict, score_classes
 from unrolled.report import run_classes
 from unrolled.report.class_page import ClassPage, Example, mark_kept, render_classes
@@ -23,10 +24,18 @@ def scores(skill, classes=3, actual=ACTUAL):
     return score_classes(actual, np.exp(logits) / np.exp(logits).sum(1, keepdims=True))
 
 
-def page(model=None, baseline=None, **changes):
+def gain(mean, lo, hi):
+    return {"mean": mean, "lo": lo, "hi": hi}
+
+
+WINS = {"majority": gain(0.5, 0.3, 0.7), "logistic": gain(0.3, 0.1, 0.5)}
+
+
+def page(model=None, baseline=None, gains=WINS, **changes):
     metrics = {
         "model": model or scores(4.0),
         "baselines": {"majority": baseline or scores(0.0), "logistic": scores(1.0)},
+        "gains": gains,
         "held_out": {"sequences": 60},
         "seconds": {"train": 2.0},
     }
@@ -92,11 +101,68 @@ def test_the_page_is_whole_and_needs_nothing_else():
     assert "<c>" not in html
 
 
-@pytest.mark.parametrize(("model", "words"), [(4.0, "Beats every baseline"), (-4.0, "The model loses to")])
-def test_the_head_says_how_it_stands(model, words):
-    assert words in render_classes(page(model=scores(model)))
-    same = scores(4.0)
-    assert "No better than majority class" in render_classes(page(model=same, baseline=same))
+@pytest.mark.parametrize(
+    ("gains", "mark", "words"),
+    [
+        (WINS, "✓", "Beats every baseline"),
+        (WINS | {"majority": gain(-0.2, -0.3, -0.1)}, "✗", "The model loses to majority class"),
+        (WINS | {"logistic": gain(0.05, -0.02, 0.12)}, "?", "Too few held out to tell it from logistic regression"),
+        (WINS | {"logistic": gain(-0.05, -0.12, 0.02)}, "?", "Too few held out to tell it from logistic regression"),
+        (WINS | {"majority": gain(0.0, -0.02, 0.02)}, "=", "No better than majority class"),
+        ({"mean": gain(0.5, None, None)}, "?", "Too few held out to tell it from mean"),
+        ({}, "?", "Not compared with any baseline"),
+    ],
+)  # fmt: skip
+def test_the_head_says_how_it_stands(gains, mark, words):
+    html = render_classes(page(gains=gains))
+    assert words in html
+    assert f'class="mark" aria-hidden="true">{mark}<' in html
+
+
+def test_the_best_of_each_column_is_bold():
+    worse = scores(1.0) | {"log_loss": 0.001}
+    rows = re.findall(
+        r'<tr class="(?:is-model)?"><th scope="row">.*?</tr>', render_classes(page(baseline=worse))
+    )
+    bold = [[bool(cell) for cell in re.findall(r'<td class="(top)?">', row)] for row in rows]
+    assert bold[0] == [True, True, False, True]
+    assert bold[1] == [False, False, True, False]
+
+
+def test_chance_is_that_of_mcnemar_and_of_student():
+    from scipy.stats import binomtest, ttest_rel
+
+    for wins, losses in ((6, 0), (5, 0), (20, 8), (20, 9), (30, 29), (2, 15)):
+        found = paired_gain(np.repeat([1, -1, 0], [wins, losses, 100]), bounded=True)
+        p = binomtest(wins, wins + losses).pvalue
+        assert (not found["lo"] <= 0 <= found["hi"]) == (p < 0.05) or 0.02 < p < 0.1, (wins, losses)
+    model, baseline = RANDOM.gamma(2, size=(2, 25))
+    found, theirs = (
+        paired_gain(baseline - model, bounded=False),
+        ttest_rel(baseline, model).confidence_interval(),
+    )
+    assert [found["lo"], found["hi"]] == pytest.approx([theirs.low, theirs.high])
+    perfect = paired_gain(np.ones(3), bounded=True)
+    assert perfect["lo"] < 0.3  # three right answers are not certainty
+    assert paired_gain(np.ones(1), bounded=False) == {"mean": 1.0, "lo": None, "hi": None}
+
+
+def test_steps_of_a_sequence_are_no_draws_of_their_own():
+    together = np.repeat(RANDOM.choice([-1, 1], size=30), 20)  # each sequence all right or all wrong
+    wide, narrow = (paired_gain(together, counts, bounded=True) for counts in (np.full(30, 20), None))
+    assert wide["hi"] - wide["lo"] > 3 * (narrow["hi"] - narrow["lo"])
+    alone = paired_gain(together[::20], bounded=True)
+    assert [wide[name] for name in alone] == pytest.approx(list(alone.values()))
+
+
+def test_how_often_the_interval_holds_the_truth():
+    random = np.random.default_rng(1)
+    for count, share in ((10, 0.2), (40, 0.1)):
+        drawn = random.choice([1, -1, 0], p=[share + 0.1, share, 0.9 - 2 * share], size=(1000, count))
+        inside = [
+            found["lo"] <= 0.1 <= found["hi"] for found in (paired_gain(g, bounded=True) for g in drawn)
+        ]
+        assert np.mean(inside) > 0.93
 
 
 def test_scores_are_those_of_scikit_learn():
@@ -135,10 +201,36 @@ def test_a_class_that_nobody_tells_has_no_precision():
     assert found["by_class"][2] == {"precision": None, "recall": None, "f1": None, "count": 0}
 
 
-def test_a_model_that_loses_is_told_so():
-    wins, sentence = class_verdict({"model": {"accuracy": 0.6}, "baselines": {"logistic": {"accuracy": 0.7}}})
-    assert not wins
-    assert "Use logistic regression instead" in sentence
+@pytest.mark.parametrize(
+    ("lo", "hi", "held", "kind", "words"),
+    [
+        (
+            -0.2,
+            -0.05,
+            60,
+            "loses",
+            "worse by 10.0 points (95 % interval -20.0 to -5.0 points). Use logistic",
+        ),
+        (-0.2, 0.05, 60, "unknown", "worse by 10.0 points, which may be chance"),
+        (
+            -0.2,
+            0.05,
+            12,
+            "unknown",
+            "12 held out are too few to tell. Every score of 12 held out is a rough one",
+        ),
+    ],
+)
+def test_a_model_that_loses_is_told_so(lo, hi, held, kind, words):
+    found = {
+        "model": {"accuracy": 0.6},
+        "baselines": {"logistic": {"accuracy": 0.7}},
+        "held_out": {"sequences": held},
+    }
+    standing, sentence = class_verdict(found | {"gains": {"logistic": gain(-0.1, lo, hi)}})
+    assert standing == kind
+    assert words in sentence
+    assert ("instead" in sentence) == (kind == "loses")
 
 
 @pytest.mark.parametrize(
@@ -206,9 +298,15 @@ def test_certainty_is_counted_and_a_wrong_one_is_not_infinitely_bad():
     assert np.isfinite(found["log_loss"])
 
 
-def test_a_tie_is_no_loss():
-    wins, sentence = class_verdict({"model": {"accuracy": 0.7}, "baselines": {"logistic": {"accuracy": 0.7}}})
-    assert wins
+def test_a_tie_is_said():
+    found = {
+        "model": {"accuracy": 0.7},
+        "baselines": {"logistic": {"accuracy": 0.7}},
+        "held_out": {"sequences": 60},
+    }
+    standing, sentence = class_verdict(found | {"gains": {"logistic": gain(0.0, -0.1, 0.1)}})
+    assert standing == "ties"
+    assert "They are equal" in sentence
     assert "instead" not in sentence
 
 
@@ -234,6 +332,7 @@ def number_page(**changes):
     metrics = {
         "model": scores,
         "baselines": {"mean": {"mae": 1.0, "rmse": 1.2, "r2": 0.0}, "ridge": {"mae": 0.8, "rmse": 1.0, "r2": None}},
+        "gains": {"ridge": gain(0.3, 0.1, 0.5)},
         "held_out": {"sequences": 50},
         "seconds": {"train": 1.0},
     }  # fmt: skip
@@ -265,10 +364,11 @@ def test_the_page_of_numbers_is_whole():
         assert words in html
     assert "http" not in re.sub(r"data:[^\"]*", "", html).replace("http-equiv", "")
     metrics = number_page().metrics
-    for mine, words in ((0.9, "The model loses to ridge regression"), (0.8, "No better than a baseline")):
-        assert words in render_numbers(
-            number_page(metrics=metrics | {"model": {"mae": mine, "rmse": 1.0, "r2": 0.0}})
-        )
+    for found, words in (
+        (gain(-0.3, -0.5, -0.1), "The model loses to ridge regression"),
+        (gain(-0.3, -0.7, 0.1), "Too few held out to tell it from ridge regression"),
+    ):
+        assert words in render_numbers(number_page(metrics=metrics | {"gains": {"ridge": found}}))
     with pytest.raises(DataError, match=r"metrics with model\.mae"):
         render_numbers(number_page(metrics={"model": {}}))
 

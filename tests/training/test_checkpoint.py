@@ -1,6 +1,7 @@
 """Run folders: whole, or not there."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -108,3 +109,26 @@ def test_no_permission():
 def test_the_root_is_refused():
     with pytest.raises(RunFolderError, match="the root of the file system"):
         make(Path("/"))
+
+
+def test_going_on_with_other_options_is_refused_before_the_first_checkpoint(tmp_path, caplog):
+    left = tmp_path / "run.partial"
+    with whole_folder(tmp_path / "run", asked={"units": 3, "levels": (80, 95), "vectors": None}):
+        shutil.copytree(left, tmp_path / "killed")
+    assert names(tmp_path / "run") == []
+    shutil.rmtree(tmp_path / "run")
+    for asked, others in (
+        ({"units": 4, "levels": (80, 95), "vectors": None}, "units"),
+        ({"units": 3}, "levels"),
+    ):
+        shutil.copytree(tmp_path / "killed", left, dirs_exist_ok=True)
+        with (
+            pytest.raises(RunFolderError, match=f"one with another {others}. Start anew"),
+            whole_folder(tmp_path / "run", resume=True, asked=asked),
+        ):
+            pass
+        assert left.exists()  # it is still there to go on with
+    with whole_folder(tmp_path / "run", resume=True, asked={"units": 3, "levels": (80, 95), "vectors": None}):
+        pass
+    assert "no checkpoint to go on from: starts at the beginning" in caplog.text
+    assert names(tmp_path / "run") == []

@@ -152,7 +152,7 @@ def test_a_network_that_returns_more_than_outputs_is_refused():
 @pytest.mark.parametrize(
     "options",
     [{"epochs": 1.5}, {"batch_size": "3"}, {"seed": 2**64}, {"metrics": "mae"}, {"metrics": ["mae"], "loss": "cross-entropy"},
-     {"metrics": ["accuracy"]}],
+     {"metrics": ["accuracy"], "loss": "mse"}],
 )  # fmt: skip
 def test_training_refuses_what_it_could_not_use(options):
     with pytest.raises(OptionError, match=r"Training: expected"):

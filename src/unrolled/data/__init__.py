@@ -5,6 +5,7 @@ from unrolled.data.datasets import (
     load_co2,
     load_digits_rows,
     load_imdb,
+    load_jsb_chorales,
     load_mnist,
     load_ridership,
     load_sentence_polarity,
@@ -12,6 +13,7 @@ from unrolled.data.datasets import (
 from unrolled.data.frequency import Frequency, infer_frequency
 from unrolled.data.scaling import Scaler
 from unrolled.data.sequences import Sequences, SequenceSamples
+from unrolled.data.symbols import Symbols
 from unrolled.data.table import Table, read_table
 from unrolled.data.vectors import WordVectors, read_vectors
 from unrolled.data.windows import Batch, Samples, Windows, make_windows, timeseries_dataset_from_array
@@ -23,6 +25,7 @@ __all__ = [
     "Scaler",
     "SequenceSamples",
     "Sequences",
+    "Symbols",
     "Table",
     "Windows",
     "WordVectors",
@@ -32,6 +35,7 @@ __all__ = [
     "load_co2",
     "load_digits_rows",
     "load_imdb",
+    "load_jsb_chorales",
     "load_mnist",
     "load_ridership",
     "load_sentence_polarity",

@@ -1,7 +1,8 @@
 """Tables with labels: a text in each row, a sequence in each row, or long tables with a row for each step."""
 
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -22,7 +23,7 @@ class Labelled:
         inputs: texts, lists of words, or arrays (steps, features).
         labels: (n,), texts as they stand in the table, or numbers; with a label for each step, (n,) of such arrays;
             None where they were not asked for.
-        names: (n,), of the sequences: their ids, or the numbers of their rows (a file's lines).
+        names: (n,), of the sequences: their ids, or the numbers of their rows, from 1 on without the header.
         notes: what was assumed or done.
         kind: "pandas" or "polars", what the table was.
     """
@@ -56,7 +57,8 @@ def read_labelled(
         text: the column of texts; with `per_step`, of the words of texts, one in each row.
         sequence: columns of numbers. With `id`, a row is a step, these its features; without, a row is a
             sequence of one feature, these its steps, and empty cells at its end are no steps.
-        id: the column that tells which sequence a step belongs to; its label must be the same in all of its rows.
+        id: the column that tells which sequence a step belongs to; its label must be the same in all of its rows,
+            or stand in some and be empty in the others.
         time: the column by which the steps of a sequence are ordered; by default they are as they stand.
         per_step: each row has a label of its own; needs `id`.
         numeric: labels are numbers.
@@ -77,6 +79,13 @@ def read_labelled(
             "--text or --sequence",
             "both" if text else "none",
             "Name the column of texts, or the columns of the sequence.",
+        )
+    if text and id and not per_step:
+        raise OptionError(
+            "options",
+            "--text without --id, a whole text in each row",
+            "both",
+            "Leave --id out; where each row is a word with a label of its own, pass --per-step.",
         )
     if ((id or time) and not (sequence or per_step)) or (time and not id):
         raise OptionError(
@@ -100,17 +109,19 @@ def read_labelled(
     columns = read_columns(source)
     columns.check([name for name in (label, text, *sequence, id, time) if name is not None])
     notes: list[str] = []
+    if label is not None and id is not None and not per_step:
+        columns = _share_labels(columns, label, id, notes)
     labels = None if label is None else _labels(columns, label, notes if numeric else None)
-    lines = columns.frame.index.to_numpy() + columns.first_row
+    records = np.arange(1, len(columns.frame) + 1)
     if text is not None and id is not None:
         words = np.array(_texts(columns, text), object)
         return _long(columns, words, labels, id, time, notes, per_step)
     if text is not None:
-        return Labelled(_texts(columns, text), labels, lines, tuple(dict.fromkeys(notes)), columns.kind)
-    values = np.stack([numbers(columns, name, notes) for name in sequence], axis=1)
+        return Labelled(_texts(columns, text), labels, records, tuple(dict.fromkeys(notes)), columns.kind)
+    values = np.stack([_numbers(columns, name, notes) for name in sequence], axis=1)
     if id is None:
         return Labelled(
-            _rows(columns, sequence, values), labels, lines, tuple(dict.fromkeys(notes)), columns.kind
+            _rows(columns, sequence, values), labels, records, tuple(dict.fromkeys(notes)), columns.kind
         )
     _check_present(columns, sequence, values)
     return _long(columns, values, labels, id, time, notes, per_step)
@@ -129,6 +140,30 @@ def _labels(columns: Columns, name: str, notes: list[str] | None) -> NDArray[Any
             f"{np.count_nonzero(missing):,} of {len(missing):,} are missing: fill them in, or remove their rows.",
         )
     return np.asarray(found, object) if notes is None else numbers(columns, name, notes)
+
+
+def _share_labels(columns: Columns, label: str, id: str, notes: list[str]) -> Columns:
+    """Where a sequence has a label in some of its rows, and empty cells in the others, give it to all of them."""
+    found = columns.frame[label]
+    filled = found.fillna(found.groupby(columns.frame[id]).transform("first"))
+    count = int(found.isna().sum() - filled.isna().sum())
+    if not count:
+        return columns
+    notes.append(f"Column {label!r}: {count:,} empty cells take the label of their sequence.")
+    return replace(columns, frame=columns.frame.assign(**{label: filled}))
+
+
+def _numbers(columns: Columns, name: str, notes: list[str]) -> NDArray[np.float64]:
+    """As `numbers`; where no cell holds one, say how texts are named."""
+    import pandas as pd
+
+    try:
+        return numbers(columns, name, notes)
+    except DataError as error:
+        if pd.to_numeric(columns.frame[name], errors="coerce").notna().any():
+            raise
+        cure = f"It holds no number at all: name a column of texts by --text {shlex.quote(name)}."
+        raise DataError(error.where, error.expected, error.got, cure) from error
 
 
 def _texts(columns: Columns, name: str) -> list[str]:

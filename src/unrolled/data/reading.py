@@ -66,17 +66,18 @@ class Columns:
                 raise DataError(self.source, f"a column {name!r}", f"the columns {listed}", cure)
 
 
-def read_columns(source: Any) -> Columns:
+def read_columns(source: Any, *, as_texts: bool = False) -> Columns:
     """Read a CSV or Parquet file, or take a pandas or polars frame.
 
     Args:
         source: a path (`.csv`, `.tsv`, `.txt`, each also `.gz`; `.parquet`), a pandas DataFrame or
             Series, a polars DataFrame. A pandas index of times becomes a column.
+        as_texts: whether a file's cells are taken as they stand: "NA" and "None" are texts, only "" is missing.
 
     Raises:
         DataError: the file is missing, empty or not a table.
     """
-    columns = _read_file(Path(source)) if isinstance(source, str | Path) else _take_frame(source)
+    columns = _read_file(Path(source), as_texts) if isinstance(source, str | Path) else _take_frame(source)
     if not len(columns.frame):
         raise DataError(
             columns.source, "rows of data", "a header and no row", "Check how the data was written."
@@ -84,7 +85,7 @@ def read_columns(source: Any) -> Columns:
     return columns
 
 
-def _read_file(path: Path) -> Columns:
+def _read_file(path: Path, as_texts: bool) -> Columns:
     import pandas as pd
 
     if not path.exists():
@@ -97,9 +98,9 @@ def _read_file(path: Path) -> Columns:
         if path.stat().st_size == 0:
             raise DataError(path.name, "a table with a header", "an empty file", "Check how it was written.")
         try:
-            return _read_csv(path, "utf-8-sig")
+            return _read_csv(path, "utf-8-sig", as_texts)
         except UnicodeDecodeError:
-            return _read_csv(path, "latin-1")
+            return _read_csv(path, "latin-1", as_texts)
     except DataError:
         raise
     except PermissionError as error:
@@ -111,7 +112,7 @@ def _read_file(path: Path) -> Columns:
         raise DataError(path.name, "a CSV or Parquet table", reason, "Check the file.") from error
 
 
-def _read_csv(path: Path, encoding: str) -> Columns:
+def _read_csv(path: Path, encoding: str, as_texts: bool) -> Columns:
     import gzip
 
     import pandas as pd
@@ -129,7 +130,7 @@ def _read_csv(path: Path, encoding: str) -> Columns:
     _check_once([name for name in heading if name], path.name)
     frame = pd.read_csv(
         path, sep=separator, encoding=encoding, dtype=str, skip_blank_lines=False, index_col=False,
-        on_bad_lines="error", skipinitialspace=True,
+        on_bad_lines="error", skipinitialspace=True, keep_default_na=not as_texts, na_values=[""] if as_texts else None,
     )  # fmt: skip
     frame.columns = [str(name).strip() for name in frame.columns]
     unnamed = [name for name in frame.columns if name.startswith("Unnamed: ") and frame[name].isna().all()]
@@ -323,7 +324,7 @@ def _parse(columns: Columns, name: str, text: "pd.Series[str]", notes: list[str]
     row = int(np.argmax(best.isna().to_numpy()))
     raise DataError(
         columns.where(int(columns.frame.index[row]), name),
-        "a date or time (2020-01-31, 01/31/2020, 2020-01-31 13:00)",
+        "a date or time (2020-01-31, 01/31/2020, 2020-01-31 13:00) or a whole number",
         repr(columns.frame[name].iloc[row]),
         "Correct it, or name another column with --time.",
     )

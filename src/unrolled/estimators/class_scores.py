@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.estimators.chance import describe_gain, stand
+
 __all__ = ["CLASS_BASELINES", "class_label", "class_verdict", "score_classes"]
 
 BINS = 10
@@ -84,20 +86,27 @@ def class_label(name: str) -> str:
     return CLASS_BASELINES.get(name, name)
 
 
-def class_verdict(scores: dict[str, Any]) -> tuple[bool, str]:
-    """Whether the model tells no fewer classes rightly than each baseline, and that in one sentence.
+def class_verdict(metrics: dict[str, Any]) -> tuple[str, str]:
+    """Whether the model wins, loses, ties, or nobody knows ("unknown"); and that in a few sentences.
 
-    >>> class_verdict({"model": {"accuracy": 0.9}, "baselines": {"majority": {"accuracy": 0.5}}})[1]
-    'The model tells 90.0 % rightly, the best baseline (majority class) 50.0 %.'
+    >>> found = {"model": {"accuracy": 0.9}, "baselines": {"majority": {"accuracy": 0.5}}}
+    >>> found |= {"held_out": {"sequences": 99}, "gains": {"majority": {"mean": 0.4, "lo": 0.3, "hi": 0.5}}}
+    >>> kind, sentence = class_verdict(found)
+    >>> sentence[:75], sentence[75:]  # doctest: +NORMALIZE_WHITESPACE
+    ('The model tells 90.0 % rightly, the best baseline (majority class) 50.0 %. ',
+     'The model is better by 40.0 points (95 % interval 30.0 to 50.0 points).')
     """
-    mine, others = scores["model"]["accuracy"], scores["baselines"]
+    mine, others, gains = metrics["model"]["accuracy"], metrics["baselines"], metrics["gains"]
     best = max(others, key=lambda name: others[name]["accuracy"])
-    theirs = others[best]["accuracy"]
+    theirs, kind = others[best]["accuracy"], stand(gains, class_label)["kind"]
     beside = f"the best baseline ({class_label(best)}) {100 * theirs:.1f} %"
-    sentence = f"The model tells {100 * mine:.1f} % rightly, {beside}."
-    if mine < theirs:
+    sentence = f"The model tells {100 * mine:.1f} % rightly, {beside}. "
+    sentence += describe_gain(
+        gains[best], metrics["held_out"]["sequences"], lambda gain: f"{100 * gain:.1f}", " points"
+    )
+    if kind == "loses":
         sentence += f" Use {class_label(best)} instead: it costs nothing and tells more."
-    return mine >= theirs, sentence
+    return kind, sentence
 
 
 def names_of(classes: Sequence[Any]) -> list[str]:

@@ -14,7 +14,7 @@ from unrolled.data.text import Vocabulary, is_tokens, split_words
 from unrolled.data.vectors import read_vectors
 from unrolled.errors import DataError, ShapeError
 
-__all__ = ["Reading", "check_given", "learn_to_read", "match_vectors", "take_sequences"]
+__all__ = ["Reading", "check_given", "column_names", "learn_to_read", "match_vectors", "take_sequences"]
 
 logger = logging.getLogger("unrolled")
 
@@ -66,13 +66,23 @@ class Reading:
             )  # fmt: skip
         if self.kind == "words":
             return self.number(split_words(X, "X", self.lower))
+        one = (
+            np.ndim(X) == 1
+            if isinstance(X, np.ndarray)
+            else np.shape(X[0]) == ()
+            if isinstance(X, list)
+            else False
+        )
+        if one:
+            raise ShapeError("X", "several sequences", "one alone", "Pass X[None], or [X].")
         sequences = take_numbers(X, "X")
         if sequences.values.shape[1:] != self.shape:
+            alone = getattr(X, "shape", ())[1:] == self.shape
             raise ShapeError(
                 "X",
-                f"steps of {_show(self.shape)}",
-                _show(sequences.values.shape[1:]),
-                "Give the columns that the estimator was fitted on.",
+                f"sequences of steps of {_show(self.shape)}",
+                "one alone" if alone else _show(sequences.values.shape[1:]),
+                "Pass X[None]." if alone else "Give the columns that the estimator was fitted on.",
             )
         return self.scaled(self.cut(sequences))
 
@@ -83,7 +93,7 @@ class Reading:
         known = np.add.reduceat(sequences.values > 1, sequences.starts[:-1])
         if not known.all():
             logger.warning(
-                "%s of %s texts have no word that is known: they are read as one unknown word each.",
+                "%s of %s texts have no word that is known.",
                 f"{np.count_nonzero(known == 0):,}", f"{len(texts):,}",
             )  # fmt: skip
         return self.cut(sequences)
@@ -141,9 +151,25 @@ def check_given(X: Any) -> Any:
         got = f"a {type(X).__name__}"
         raise ShapeError("X", "a list of sequences or texts, or an array", got, "Put it into a list.")
     X = list(X) if isinstance(X, Iterator) else X
+    for name in column_names(X) or ():
+        cells = X[name]
+        if len(cells) and isinstance(next(iter(cells)), str):
+            got = f"a data frame with the column {name!r} of texts"
+            raise ShapeError("X", "numbers, or texts in one column", got, f"Pass X[{name!r}] to read those.")
     if hasattr(X, "__len__") and not len(X):
         raise DataError("X", "at least one sequence", "none", "Check how the data was read.")
     return X
+
+
+def column_names(X: Any) -> list[str] | None:
+    """The names of a data frame's columns; None for what is none, or whose columns have no texts for names.
+
+    >>> import pandas as pd
+    >>> column_names(pd.DataFrame({"a": [1]})), column_names(pd.DataFrame([[1]])), column_names([[1]])
+    (['a'], None, None)
+    """
+    names = list(getattr(X, "columns", ()))
+    return names if names and all(isinstance(name, str) for name in names) else None
 
 
 def take_sequences(X: Any, lower: bool) -> Sequences | list[list[str]]:

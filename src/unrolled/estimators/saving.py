@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.numpy import save as write_tensors
 
 from unrolled.data.features import Features
 from unrolled.data.frequency import Frequency
@@ -19,7 +20,9 @@ from unrolled.estimators.forecaster import Forecaster
 from unrolled.estimators.intervals import Conformal, Widened
 from unrolled.estimators.lines import Lines
 from unrolled.estimators.options import check_options
+from unrolled.estimators.saving_generator import read_generator
 from unrolled.estimators.saving_sequences import ESTIMATORS, read_sequence_estimator
+from unrolled.estimators.saving_transcriber import read_transcriber
 from unrolled.training.options import Training, TrainingRun
 
 __all__ = ["load", "save_forecaster", "write_lines"]
@@ -57,9 +60,11 @@ def load(folder: str | Path, device: str = "auto") -> Any:
         version, estimator = config["format_version"], config["estimator"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(place, error) from error
-    if estimator in ESTIMATORS:
+    readers = dict.fromkeys(ESTIMATORS, read_sequence_estimator)
+    readers |= {"SequenceGenerator": read_generator, "Transcriber": read_transcriber}
+    if isinstance(estimator, str) and estimator in readers:
         try:
-            return read_sequence_estimator(config, place, device)
+            return readers[estimator](config, place, device)
         except UnrolledError:
             raise
         except (
@@ -140,9 +145,10 @@ def save_forecaster(forecaster: Forecaster, folder: Path) -> None:
         for number, network in enumerate(networks):
             for name, tensor in network.state_dict().items():
                 tensors[f"{model}.{number}.{name}"] = tensor.cpu().numpy()
-    save_file(
-        {name: np.ascontiguousarray(array) for name, array in tensors.items()}, folder / "model.safetensors"
-    )
+    whole = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    (folder / "model.safetensors").write_bytes(
+        write_tensors(whole)
+    )  # save_file would hide it from other users
     (folder / "config.json").write_text(
         json.dumps(config, indent=1, allow_nan=False, default=lambda number: number.item()) + "\n", "utf-8"
     )

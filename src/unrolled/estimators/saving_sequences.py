@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.numpy import save as write_tensors
 
 from unrolled.data.text import Vocabulary
 from unrolled.encoders import Architecture
@@ -26,7 +27,7 @@ ESTIMATORS: dict[str, type[SequenceEstimator]] = {
     "SequenceClassifier": SequenceClassifier,
     "SequenceRegressor": SequenceRegressor,
 }
-TARGET_SCALES = ("target_mean_", "target_scale_")
+OF_TARGETS = ("target_mean_", "target_scale_", "class_shares_")
 
 
 def save_sequence_estimator(estimator: SequenceEstimator, folder: Path) -> None:
@@ -61,19 +62,22 @@ def save_sequence_estimator(estimator: SequenceEstimator, folder: Path) -> None:
         "vocabulary": None if reading.vocabulary is None else list(reading.vocabulary.words),
         "notes": estimator.notes_,
         "columns": getattr(estimator, "columns_", None),
+        "feature_names": list(getattr(estimator, "feature_names_in_", ())),
     }
     if isinstance(estimator, SequenceClassifier):
         config["classes"] = _write_classes(estimator.classes_)
     else:
         config["single"] = estimator.single_
-    tensors = {name: getattr(estimator, name) for name in TARGET_SCALES if hasattr(estimator, name)}
+    tensors = {name: getattr(estimator, name) for name in OF_TARGETS if hasattr(estimator, name)}
     if reading.mean is not None and reading.scale is not None:
         tensors |= {"mean": reading.mean, "scale": reading.scale}
     for number, network in enumerate(estimator.networks_):
         for name, tensor in network.state_dict().items():
             tensors[f"member.{number}.{name}"] = tensor.cpu().numpy()
     whole = {name: np.array(array, copy=None, order="C", ndmin=1) for name, array in tensors.items()}
-    save_file(whole, folder / "model.safetensors")
+    (folder / "model.safetensors").write_bytes(
+        write_tensors(whole)
+    )  # save_file would hide it from other users
     (folder / "config.json").write_text(json.dumps(config, indent=1, allow_nan=False) + "\n", "utf-8")
     for name, rows in (("history", estimator.run_.history), ("timing", estimator.run_.timing)):
         lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
@@ -102,6 +106,9 @@ def read_sequence_estimator(config: Mapping[str, Any], place: Path, device: str)
     estimator.notes_, estimator.vectors_ = config["notes"], None
     if config["columns"] is not None:
         estimator.columns_ = config["columns"]
+    if config["feature_names"]:
+        estimator.feature_names_in_ = np.array([str(name) for name in config["feature_names"]], object)
+        estimator.n_features_in_ = len(estimator.feature_names_in_)
     words, how = config["vocabulary"], config["reading"]
     reading = Reading(
         **how | {"shape": tuple(how["shape"])}, vocabulary=None if words is None else Vocabulary(tuple(words))
@@ -113,12 +120,14 @@ def read_sequence_estimator(config: Mapping[str, Any], place: Path, device: str)
     a = config["architecture"]
     estimator.architecture_ = Architecture(**a | {"image": tuple(a["image"]) if a["image"] else None})
     _check_consistent(estimator, config, tensors)
-    for name in TARGET_SCALES:
+    for name in OF_TARGETS:
         if name in tensors:
             setattr(estimator, name, tensors[name])
     if "classes" in config:
         estimator.classes_ = _read_classes(config["classes"])
-        if len(estimator.classes_) != estimator.architecture_.outputs:
+        if len(estimator.classes_) != estimator.architecture_.outputs or len(estimator.class_shares_) != len(
+            estimator.classes_
+        ):
             raise ValueError("classes that are not those of the network")
     else:
         estimator.single_ = config["single"]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,16 +13,17 @@ from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
 from unrolled.data.sequences import Sequences, SequenceSamples
+from unrolled.data.text import UNKNOWN
 from unrolled.encoders import Architecture, make_encoder
-from unrolled.errors import OptionError, ShapeError
+from unrolled.errors import DataError, OptionError, ShapeError
 from unrolled.estimators.memory import check_memory
-from unrolled.estimators.reading import Reading, learn_to_read, match_vectors, take_sequences
+from unrolled.estimators.reading import Reading, column_names, learn_to_read, match_vectors, take_sequences
 from unrolled.estimators.sample_weights import take_weights
 from unrolled.training.loop import fit, repeatable
 from unrolled.training.members import call
 from unrolled.training.options import Training
 
-__all__ = ["MODELS", "SequenceEstimator"]
+__all__ = ["CELLS", "LONG", "MODELS", "SequenceEstimator", "find_device"]
 
 logger = logging.getLogger("unrolled")
 
@@ -125,9 +126,11 @@ class SequenceEstimator(BaseEstimator):
             OptionError: an argument of the constructor is out of its range, or memory will not do.
         """
         self.check_options()
+        self.check_files()
         self.notes_: list[str] = []
         self.reading_: Reading
         given = take_sequences(X, self.lower)
+        self._learn_columns(X)
         lengths = given.lengths if isinstance(given, Sequences) else np.array([len(text) for text in given])
         answers = self._learn_answers(y, lengths)
         weights = take_weights(sample_weight, len(lengths))
@@ -160,8 +163,10 @@ class SequenceEstimator(BaseEstimator):
             self._note(f"A member is left out. {failure}")
         return self
 
-    def save(self, folder: str | Path) -> None:
-        """Write the estimator into a new folder, for `unrolled.load`: JSON and safetensors, no pickle.
+    def save(self, folder: str | Path, overwrite: bool = False) -> None:
+        """Write the estimator into a folder, for `unrolled.load`: JSON and safetensors, no pickle.
+
+        With `overwrite` a folder that already holds a run is replaced; anything else never is.
 
         Raises:
             RunFolderError: the folder exists, or cannot be written.
@@ -171,7 +176,7 @@ class SequenceEstimator(BaseEstimator):
         from unrolled.training.checkpoint import whole_folder
 
         self._check_fitted()
-        with whole_folder(Path(folder)) as partial:
+        with whole_folder(Path(folder), overwrite=overwrite) as partial:
             save_sequence_estimator(self, partial)
 
     def check_options(self) -> None:
@@ -223,11 +228,34 @@ class SequenceEstimator(BaseEstimator):
             raise OptionError(where, "training of unrolled.Training", repr(self.training))
         self._device()
 
+    def check_files(self) -> None:
+        """Raise a `DataError` where the file of vectors is not there: before anything is read for long."""
+        if self.vectors is not None and not Path(self.vectors).is_file():
+            raise DataError(str(self.vectors), "a file of word vectors", "no such file", "Check the path.")
+
+    def _learn_columns(self, X: Any) -> None:
+        """Keep the names of a data frame's columns, where each is a step, as scikit-learn does."""
+        names = column_names(X)
+        if names is not None:
+            self.feature_names_in_, self.n_features_in_ = np.array(names, object), len(names)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+
+    def _check_columns(self, X: Any) -> None:
+        names, known = column_names(X), getattr(self, "feature_names_in_", None)
+        if names is None or known is None or names == list(known):
+            return
+        known = list(known)
+        same = sorted(names) == sorted(known)
+        odd = [name for name in names if name not in known] or [name for name in known if name not in names]
+        raise ShapeError(
+            "X", f"the columns of fit in their order: {', '.join(map(repr, known[:6]))}{', …' * (len(known) > 6)}",
+            "another order" if same else f"others, as {', '.join(map(repr, odd[:3]))}",
+            "Pass X[list(estimator.feature_names_in_)].",
+        )  # fmt: skip
+
     def _device(self) -> torch.device:
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise OptionError(type(self).__name__, "a CUDA device", "none", "Pass device='cpu'.")
-        wanted = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-        return torch.device(wanted)
+        return find_device(self)
 
     def _note(self, text: str) -> None:
         self.notes_.append(text)
@@ -263,6 +291,10 @@ class SequenceEstimator(BaseEstimator):
         """The targets as the network learns them, scaled by those that it learns from."""
         return answers
 
+    def _without_words(self) -> NDArray[np.float64]:
+        """What is answered for a text of which no word is known: (outputs,)."""
+        raise NotImplementedError
+
     def _outputs(self) -> int:
         """How many numbers the network answers with."""
         raise NotImplementedError
@@ -270,36 +302,6 @@ class SequenceEstimator(BaseEstimator):
     def _strata(self, target: NDArray[Any]) -> NDArray[Any] | None:
         """What the held-back part is to have in equal shares; None for nothing."""
         return None
-
-    def _check_steps(self, y: Any, lengths: NDArray[np.int64]) -> list[Any]:
-        """The answers of all sequences; with `per_step` the answers of all steps, one after another."""
-        if isinstance(y, str | bytes | Mapping | Set) or not isinstance(y, Iterable):
-            got = f"a {type(y).__name__}"
-            raise ShapeError("y", f"a list of {len(lengths):,} answers", got, "Give one for each sequence.")
-        answers = list(y)
-        if len(answers) != len(lengths):
-            raise ShapeError(
-                "y",
-                f"{len(lengths):,} answers, one for each sequence",
-                f"{len(answers):,}",
-                "Check X and y.",
-            )
-        if not self.per_step:
-            return answers
-        for number, (answer, length) in enumerate(zip(answers, lengths, strict=True)):
-            if isinstance(answer, str) or not hasattr(answer, "__len__") or len(answer) != length:
-                got = (
-                    f"{len(answer)}"
-                    if hasattr(answer, "__len__") and not isinstance(answer, str)
-                    else repr(answer)
-                )
-                raise ShapeError(
-                    f"y[{number}]",
-                    f"{length:,} answers, one for each step (per_step=True)",
-                    got,
-                    "Check X and y.",
-                )
-        return [one for answer in answers for one in answer]
 
     def _split(
         self, lengths: NDArray[np.int64], target: NDArray[Any], weights: NDArray[np.float64] | None
@@ -422,6 +424,7 @@ class SequenceEstimator(BaseEstimator):
     def _answer(self, X: Any, finish: Callable[[Tensor], Tensor]) -> tuple[NDArray[np.float64], Sequences]:
         """The mean of the members' answers, (n, outputs), or with `per_step` (all steps, outputs)."""
         self._check_fitted()
+        self._check_columns(X)
         sequences = self.reading_.read(X)
         samples = SequenceSamples(sequences, None, ragged=sequences.ragged)
         device = self._device()
@@ -443,6 +446,9 @@ class SequenceEstimator(BaseEstimator):
                 for number, answer in zip(index, answers, strict=True):
                     at = sequences.starts[number]
                     found[at : at + sequences.lengths[number]] = answer[: sequences.lengths[number]]
+        if sequences.values.ndim == 1 and not self.per_step:
+            known = np.add.reduceat(sequences.values > UNKNOWN, sequences.starts[:-1])
+            found[known == 0] = self._without_words()
         return found, sequences
 
     def _weights_of_answers(self, given: Any, lengths: NDArray[np.int64]) -> NDArray[np.float64] | None:
@@ -455,3 +461,17 @@ class SequenceEstimator(BaseEstimator):
         if not sequences.ragged:
             return answers.reshape(len(sequences), sequences.longest, *answers.shape[1:])
         return list(np.split(answers, sequences.starts[1:-1]))
+
+
+def find_device(estimator: Any) -> torch.device:
+    """The device that an estimator's `device` asks for.
+
+    Raises:
+        OptionError: it is not there.
+    """
+    wanted: str = estimator.device
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise OptionError(type(estimator).__name__, "a CUDA device", "none", "Pass device='cpu'.")
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)

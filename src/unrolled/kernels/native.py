@@ -6,7 +6,7 @@ Letters: `recurrence.py`.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
 import torch
@@ -30,6 +30,7 @@ __all__ = [
     "instruction_set",
     "new_stack",
     "options",
+    "prepared",
     "saved_size",
     "set_num_threads",
     "threads",
@@ -191,6 +192,21 @@ def backward(
     outputs = (saved, *gradients, x, h0, c0, w_ih, w_hh, bias, bias_hh, norm, norm_bias, saved.numel())
     _call(_native.backward, a, o, outputs)
     return [x, *found]
+
+
+def prepared(r: Recurrence, after: tuple[Tensor, ...]) -> Callable[[], None]:
+    """A call of the kernel, checked once: from `r.state` to the state `after` its steps, each in the same memory.
+
+    All tensors are contiguous, members first. They are the caller's, who keeps them as long as the call.
+    """
+    (h0, c0), (h, c) = (*r.state, None)[:2], (*after, None)[:2]
+    weights = (r.weight_ih, r.weight_hh, r.bias, r.bias_hh)
+    a = Arguments(r.x, *weights, h0, c0, r.norm_weight, r.norm_bias, None, None)
+    o = options(r)
+    sizes = (o.cell, o.activation, *r.x.shape, r.weight_hh.shape[-1], o.reverse, o.last_only, 1)
+    wide, strides = r.x.dtype is torch.float64, r.x.stride()[:-1]
+    call: Callable[[], None] = _native.Prepared(sizes, strides, NO_STRIDES, a, (None, h, c, None, 0), wide)
+    return call
 
 
 def _call(function: Any, a: Arguments, o: Options, rest: tuple[Any, ...]) -> None:

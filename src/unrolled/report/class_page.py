@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from unrolled.errors import DataError
+from unrolled.estimators.chance import stand
 from unrolled.estimators.class_scores import class_label
 from unrolled.report.palette import DARK, LIGHT, PAPER
 
@@ -65,6 +67,7 @@ class ClassPage:
         settings: name and value, in the order to show.
         notes: what was done to the data.
         command: the command line that made the run; may be empty.
+        place: of the run's folder, as the command knew it.
     """
 
     title: str
@@ -76,6 +79,7 @@ class ClassPage:
     settings: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     command: str = ""
+    place: str = "."
 
 
 def render_classes(page: ClassPage) -> str:
@@ -104,9 +108,10 @@ def render_classes(page: ClassPage) -> str:
     names = [str(label) for label in page.classes]
     return find_template("classes.html.j2").render(
         page=page,
+        place=shlex.quote(page.place),
         colours=[(name, LIGHT[name], DARK[name]) for name in LIGHT],
         paper=PAPER,
-        standing=_standing(page.metrics),
+        standing=stand(page.metrics.get("gains", {}), class_label),
         facts=_facts(page.metrics),
         rows=_score_rows(page.metrics),
         eyebrow="Classification report",
@@ -132,18 +137,14 @@ def count_held_out(held_out: Mapping[str, int]) -> str:
     return f"{held_out['steps']:,} steps of {of}" if "steps" in held_out else of
 
 
-def _standing(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Say in a few words how the model stands beside the baselines, from the figures."""
-    mine, others = metrics["model"]["accuracy"], metrics["baselines"]
-    if not others:
-        return {"kind": "unknown", "mark": "?", "words": "Not compared with any baseline"}
-    better = [class_label(name) for name, scores in others.items() if scores["accuracy"] > mine]
-    equal = [class_label(name) for name, scores in others.items() if scores["accuracy"] == mine]
-    if better:
-        return {"kind": "loses", "mark": "✗", "words": f"The model loses to {' and '.join(better)}"}
-    if equal:
-        return {"kind": "ties", "mark": "=", "words": f"No better than {' and '.join(equal)}"}
-    return {"kind": "wins", "mark": "✓", "words": "Beats every baseline"}
+def best_of(values: Sequence[float | None], high: bool) -> float | None:
+    """The highest or lowest of scores, None where there is none.
+
+    >>> best_of([0.5, None, 0.7], high=True)
+    0.7
+    """
+    known = [value for value in values if value is not None]
+    return (max if high else min)(known) if known else None
 
 
 def _percent(share: float | None) -> str:
@@ -179,13 +180,16 @@ def _facts(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
 def _score_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     every = {"the model": metrics["model"]}
     every |= {class_label(name): scores for name, scores in metrics["baselines"].items()}
-    best = max(scores["accuracy"] for scores in every.values())
+    keys = ("accuracy", "f1", "log_loss", "calibration_error")
+    best = {key: best_of([scores[key] for scores in every.values()], high=key in keys[:2]) for key in keys}
     return [
         {
-            "name": name, "accuracy": _percent(scores["accuracy"]), "f1": _percent(scores["f1"]),
-            "log_loss": f"{scores['log_loss']:.3f}", "calibration": _percent(scores["calibration_error"]),
-            "best": scores["accuracy"] == best, "is_model": name == "the model",
-            "share": round(100 * scores["accuracy"], 1),
+            "name": name, "is_model": name == "the model", "share": round(100 * scores["accuracy"], 1),
+            "cells": [
+                {"text": f"{scores[key]:.3f}" if key == "log_loss" else _percent(scores[key]),
+                 "best": scores[key] == best[key]}
+                for key in keys
+            ],
         }
         for name, scores in every.items()
     ]  # fmt: skip

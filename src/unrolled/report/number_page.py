@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from unrolled.errors import DataError
+from unrolled.estimators.chance import stand
 from unrolled.report.axes import dress, new_axes
-from unrolled.report.class_page import Example, count_held_out, list_training, mark_kept, show_example
+from unrolled.report.class_page import (
+    Example,
+    best_of,
+    count_held_out,
+    list_training,
+    mark_kept,
+    show_example,
+)
 from unrolled.report.palette import DARK, LIGHT, PAPER
 
 if TYPE_CHECKING:
@@ -16,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-__all__ = ["NUMBER_BASELINES", "NumberPage", "plot_against", "render_numbers"]
+__all__ = ["NumberPage", "number_label", "plot_against", "render_numbers"]
 
 NUMBER_BASELINES = {"mean": "mean of the training part", "ridge": "ridge regression"}
 MOST_DOTS = 2000
@@ -39,6 +48,7 @@ class NumberPage:
         settings: name and value, in the order to show.
         notes: what was done to the data.
         command: the command line that made the run; may be empty.
+        place: of the run's folder, as the command knew it.
     """
 
     title: str
@@ -52,6 +62,7 @@ class NumberPage:
     settings: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     command: str = ""
+    place: str = "."
 
 
 def render_numbers(page: NumberPage) -> str:
@@ -78,11 +89,12 @@ def render_numbers(page: NumberPage) -> str:
         )
     return find_template("numbers.html.j2").render(
         page=page,
+        place=shlex.quote(page.place),
         colours=[(name, LIGHT[name], DARK[name]) for name in LIGHT],
         paper=PAPER,
         eyebrow="Regression report",
         measured=count_held_out(page.metrics["held_out"]),
-        standing=_standing(page.metrics),
+        standing=stand(page.metrics.get("gains", {}), number_label),
         facts=_facts(page.metrics),
         rows=_rows(page.metrics),
         figures=_figures(page),
@@ -92,15 +104,9 @@ def render_numbers(page: NumberPage) -> str:
     )
 
 
-def _standing(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Say in a few words how the model stands beside the baselines, from the figures."""
-    mine, others = metrics["model"]["mae"], metrics["baselines"]
-    better = [NUMBER_BASELINES.get(name, name) for name, scores in others.items() if scores["mae"] < mine]
-    if better:
-        return {"kind": "loses", "mark": "✗", "words": f"The model loses to {' and '.join(better)}"}
-    if any(scores["mae"] == mine for scores in others.values()):
-        return {"kind": "ties", "mark": "=", "words": "No better than a baseline"}
-    return {"kind": "wins", "mark": "✓", "words": "Beats every baseline"}
+def number_label(name: str) -> str:
+    """What a baseline is called in tables."""
+    return NUMBER_BASELINES.get(name, name)
 
 
 def _facts(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -112,22 +118,26 @@ def _facts(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
         }
     ]
     for name, scores in metrics["baselines"].items():
-        facts.append(
-            {"name": NUMBER_BASELINES.get(name, name), "value": _number(scores["mae"]), "note": "the same"}
-        )
+        facts.append({"name": number_label(name), "value": _number(scores["mae"]), "note": "the same"})
     return facts
 
 
 def _rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     every = {"the model": metrics["model"]}
-    every |= {NUMBER_BASELINES.get(name, name): scores for name, scores in metrics["baselines"].items()}
-    best = min(scores["mae"] for scores in every.values())
+    every |= {number_label(name): scores for name, scores in metrics["baselines"].items()}
     most = max(scores["mae"] for scores in every.values()) or 1.0
+    best = {
+        name: best_of([scores[name] for scores in every.values()], high=name == "r2")
+        for name in ("mae", "rmse", "r2")
+    }
     return [
         {
-            "name": name, "mae": _number(scores["mae"]), "rmse": _number(scores["rmse"]),
-            "r2": "–" if scores["r2"] is None else f"{scores['r2']:.3f}", "best": scores["mae"] == best,
-            "is_model": name == "the model", "share": round(100 * scores["mae"] / most, 1),
+            "name": name, "is_model": name == "the model", "share": round(100 * scores["mae"] / most, 1),
+            "cells": [
+                {"text": "–" if scores[key] is None else f"{scores[key]:.3f}" if key == "r2" else _number(scores[key]),
+                 "best": scores[key] is not None and scores[key] == best[key]}
+                for key in best
+            ],
         }
         for name, scores in every.items()
     ]  # fmt: skip

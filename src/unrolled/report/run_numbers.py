@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.data.labelled import Labelled
+from unrolled.estimators.chance import describe_gain, paired_gain, stand
 from unrolled.estimators.class_baselines import ridge_numbers
 from unrolled.estimators.regressor import SequenceRegressor
 from unrolled.estimators.saving_sequences import save_sequence_estimator
 from unrolled.report.class_page import Example
-from unrolled.report.number_page import NUMBER_BASELINES, NumberPage, render_numbers
+from unrolled.report.number_page import NumberPage, number_label, render_numbers
 from unrolled.report.run_sequences import (
     baseline_input,
+    carry_texts,
     check_share,
     describe_settings,
     flatten,
@@ -37,13 +39,14 @@ class NumberRun:
     """What a run gave.
 
     Attributes:
-        metrics: what `metrics.json` holds: "model", "baselines", "held_out", "seconds".
-        wins: whether the model is off by no more than each baseline on average.
-        verdict: that in one sentence.
+        metrics: what `metrics.json` holds: "model", "baselines", "gains" (of the model over each baseline, in MAE,
+            with a 95 % interval), "held_out", "seconds".
+        standing: beside the baselines, by more than chance: "wins", "loses", "ties" or "unknown".
+        verdict: that in a few sentences.
     """
 
     metrics: dict[str, Any]
-    wins: bool
+    standing: str
     verdict: str
 
 
@@ -57,6 +60,7 @@ def run_regression(
     command: str = "",
     say: Callable[[str], None] = lambda line: None,
     resume: bool = False,
+    place: str = ".",
 ) -> NumberRun:
     """Train on a part of the sequences, score on the others, and write the run folder's files.
 
@@ -69,6 +73,7 @@ def run_regression(
         command: the command line to show in the report.
         say: is told what is done, a line at a time.
         resume: go on from the checkpoints that an earlier run has left in `folder`.
+        place: where the folder will be, for the commands that the report names.
 
     Raises:
         OptionError: `test_size` is out of its range.
@@ -106,12 +111,18 @@ def run_regression(
     }
     if per_step:
         metrics["held_out"]["steps"] = len(actual)
-    wins, sentence = number_verdict(metrics)
+    off = np.abs(told - actual)
+    metrics["gains"] = {
+        name: paired_gain(np.abs(found - actual) - off, steps, bounded=False)
+        for name, found in baselines.items()
+    }
+    standing, sentence = number_verdict(metrics)
 
     save_sequence_estimator(regressor, folder)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n", "utf-8")
     frame = number_frame(data.names[test], told, steps)
     frame.insert(1 + per_step, "actual", actual)
+    frame = carry_texts(frame, [data.inputs[number] for number in test], per_step)
     frame.to_csv(folder / "predictions.csv", index=False)
     span = f"{actual.min():g} to {actual.max():g} held out, {known.min():g} to {known.max():g} trained on"
     page = NumberPage(
@@ -127,9 +138,10 @@ def run_regression(
         ),
         notes=list(dict.fromkeys([*data.notes, *note_twins(data.inputs, train, test), *regressor.notes_])),
         command=command,
+        place=place,
     )
     (folder / "report.html").write_text(render_numbers(page), "utf-8", "replace")
-    return NumberRun(metrics, wins, sentence)
+    return NumberRun(metrics, standing, sentence)
 
 
 def score_numbers(actual: NDArray[np.float64], told: NDArray[np.float64]) -> dict[str, float | None]:
@@ -147,19 +159,23 @@ def score_numbers(actual: NDArray[np.float64], told: NDArray[np.float64]) -> dic
     }
 
 
-def number_verdict(metrics: dict[str, Any]) -> tuple[bool, str]:
-    """Whether the model is off by no more than each baseline, and that in one sentence.
+def number_verdict(metrics: dict[str, Any]) -> tuple[str, str]:
+    """Whether the model wins, loses, ties, or nobody knows ("unknown"); and that in a few sentences.
 
-    >>> number_verdict({"model": {"mae": 1.0}, "baselines": {"mean": {"mae": 2.0}}})[1]
-    'The model is off by 1 on average, the best baseline (mean of the training part) by 2.'
+    >>> found = {"model": {"mae": 1.0}, "baselines": {"ridge": {"mae": 2.0}}, "held_out": {"sequences": 99}}
+    >>> kind, sentence = number_verdict(found | {"gains": {"ridge": {"mean": 1.0, "lo": 0.5, "hi": 1.5}}})
+    >>> sentence[:77], sentence[77:]  # doctest: +NORMALIZE_WHITESPACE
+    ('The model is off by 1 on average, the best baseline (ridge regression) by 2. ',
+     'The model is better by 1 (95 % interval 0.5 to 1.5).')
     """
-    mine, others = metrics["model"]["mae"], metrics["baselines"]
+    mine, others, gains = metrics["model"]["mae"], metrics["baselines"], metrics["gains"]
     best = min(others, key=lambda name: others[name]["mae"])
-    theirs, name = others[best]["mae"], NUMBER_BASELINES.get(best, best)
-    sentence = f"The model is off by {mine:.4g} on average, the best baseline ({name}) by {theirs:.4g}."
-    if mine > theirs:
-        sentence += " Use the baseline instead: it costs nothing and tells more."
-    return mine <= theirs, sentence
+    theirs, name, kind = others[best]["mae"], number_label(best), stand(gains, number_label)["kind"]
+    sentence = f"The model is off by {mine:.4g} on average, the best baseline ({name}) by {theirs:.4g}. "
+    sentence += describe_gain(gains[best], metrics["held_out"]["sequences"], "{:.4g}".format)
+    if kind == "loses":
+        sentence += f" Use {name} instead: it costs nothing and tells more."
+    return kind, sentence
 
 
 def number_frame(

@@ -14,6 +14,7 @@ from unrolled.estimators.sequences import SequenceEstimator
 
 __all__ = [
     "baseline_input",
+    "carry_texts",
     "check_share",
     "describe_settings",
     "flatten",
@@ -74,6 +75,15 @@ def baseline_input(
 def flatten(parts: Any, per_step: bool) -> Any:
     """Answers of all steps in one array, where there is one for each."""
     return np.concatenate(list(parts)) if per_step else np.asarray(parts)
+
+
+def carry_texts(frame: Any, inputs: list[Any], per_step: bool) -> Any:
+    """The frame of answers with a column of the texts, or of each step's word, that they are of; numbers stay out."""
+    if is_tokens(inputs):
+        frame.insert(
+            1 + per_step, "text", [word for words in inputs for word in words] if per_step else inputs
+        )
+    return frame
 
 
 def note_twins(inputs: list[Any], train: NDArray[np.int64], test: NDArray[np.int64]) -> list[str]:

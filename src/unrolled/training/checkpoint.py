@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,13 @@ __all__ = ["load_checkpoint", "make_place", "save_checkpoint", "whole_folder"]
 logger = logging.getLogger("unrolled")
 
 UNFINISHED = "UNFINISHED"  # marks a folder in which a run was at work: ours to delete
+ASKED = "ASKED.json"  # what that run was asked for, before there is a checkpoint that knows
 
 
 @contextmanager
-def whole_folder(out: Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[Path]:
+def whole_folder(
+    out: Path, *, overwrite: bool = False, resume: bool = False, asked: Mapping[str, Any] | None = None
+) -> Iterator[Path]:
     """Give a folder `OUT.partial` to write into, which becomes `out` by one rename at the end.
 
     Where the work inside fails, the partial folder is deleted and `out` stays as it was, unless there are
@@ -33,10 +36,11 @@ def whole_folder(out: Path, *, overwrite: bool = False, resume: bool = False) ->
     Args:
         out: the folder to make.
         overwrite: replace a run folder of that name; anything else is never replaced.
-        resume: go on in the `OUT.partial` that an earlier run has left, if there is one.
+        resume: go on in the `OUT.partial` that an earlier run has left, if there is one; else it is said.
+        asked: what the run is to do, by name: `resume` goes on with the same alone.
 
     Raises:
-        RunFolderError: `out` exists, or its place cannot be written.
+        RunFolderError: `out` exists, its place cannot be written, or the run to go on with was asked for others.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as place:
@@ -69,8 +73,11 @@ def whole_folder(out: Path, *, overwrite: bool = False, resume: bool = False) ->
                         "Starts anew: %s, from which --resume would have gone on, is deleted.", partial.name
                     )
                 shutil.rmtree(partial)
+        if resume and not any(partial.rglob("checkpoint-*.safetensors")):
+            logger.warning("There is no checkpoint to go on from: starts at the beginning.")
         partial.mkdir(parents=True, exist_ok=resume)
         (partial / UNFINISHED).write_text(str(os.getpid()))
+        _check_asked(partial, asked)
     except OSError as error:
         raise RunFolderError(
             str(out), "a place that can be written", _reason(error), "Choose another folder with --out."
@@ -78,6 +85,7 @@ def whole_folder(out: Path, *, overwrite: bool = False, resume: bool = False) ->
     try:
         yield partial
         (partial / UNFINISHED).unlink()
+        (partial / ASKED).unlink(missing_ok=True)
         for checkpoint in partial.rglob("checkpoint-*.safetensors"):
             checkpoint.unlink()
         for place in [path for kind in ("stage-*", "member-*", "rank-*") for path in partial.glob(kind)]:
@@ -196,6 +204,23 @@ def _check_not_at_work(partial: Path) -> None:
             f"that of process {owner}",
             "Choose another --out.",
         )
+
+
+def _check_asked(partial: Path, asked: Mapping[str, Any] | None) -> None:
+    """What the run in the folder was asked for is what this one is asked for; where it is new, that is written down."""
+    mine = json.loads(json.dumps(asked or {}, default=str))
+    if (partial / ASKED).exists():
+        try:
+            of = json.loads((partial / ASKED).read_text("utf-8"))
+            others = sorted(name for name in {*of, *mine} if of.get(name) != mine.get(name))
+        except ValueError:  # killed while it was written
+            others = []
+        if others:
+            raise RunFolderError(
+                str(partial), "a run that was asked for the same", f"one with another {', '.join(others)}",
+                "Start anew without --resume, or give what it was started with.",
+            )  # fmt: skip
+    (partial / ASKED).write_text(json.dumps(mine), "utf-8")
 
 
 def _check_free(out: Path, overwrite: bool) -> None:

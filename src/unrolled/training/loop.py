@@ -97,6 +97,7 @@ def fit(
         raise OptionError(
             "fit", "at least one training window", "none", "Give more rows, or shorten the window."
         )
+    t.check_use(valid is not None and len(valid) > 0)
     if isinstance(network, nn.Module):
         if t.members > 1:
             raise OptionError(

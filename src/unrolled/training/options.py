@@ -14,6 +14,7 @@ __all__ = ["OPTIMIZERS", "SCHEDULES", "Training", "TrainingRun"]
 
 # in the order of csrc/optimizers.h
 OPTIMIZERS = ("sgd", "adam", "adamw", "nadam", "rmsprop")
+DEFAULT_LOSS = "huber"
 SCHEDULES = ("constant", "cosine", "one-cycle", "plateau")
 
 
@@ -29,7 +30,8 @@ class Training:
             "plateau", a tenth after `plateau_patience` epochs without a better monitored value.
         epochs: passes over the training windows, at most.
         batch_size: windows in a step.
-        patience: epochs without a better monitored value after which a member stops; None for never.
+        patience: epochs without a better monitored value after which a member stops; None for never. It needs
+            validation windows.
         restore_best: end with the weights of the best epoch, not of the last one.
         clip_norm: each member's gradient is scaled down to this norm; None for never.
         members: networks to train, each with its own seed.
@@ -38,7 +40,8 @@ class Training:
         nesterov: whether that momentum looks ahead.
         weight_decay: of "adamw".
         levels: the quantiles of the "pinball" loss, each in (0, 1).
-        metrics: of the validation windows, beside the loss: "mae", "mse" (in the data's units), "accuracy".
+        metrics: of the validation windows, beside the loss: "mae", "mse" (in the data's units), "accuracy" (of a
+            cross-entropy, which `SequenceClassifier` sets by itself).
         monitor: what decides which epoch is best: "valid_loss", or "valid_mae" and so on, of `metrics`. Without
             validation windows, nothing does: the last epoch is the best.
         plateau_patience: of the schedule "plateau", in epochs.
@@ -56,7 +59,7 @@ class Training:
     unrolled.errors.OptionError: Training: expected epochs of at least 1, got 0.
     """
 
-    loss: str = "huber"
+    loss: str = DEFAULT_LOSS
     optimizer: str = "adam"
     learning_rate: float = 1e-3
     schedule: str = "constant"
@@ -94,6 +97,7 @@ class Training:
             name
             for name in METRICS
             if (classes if name == "accuracy" else self.loss != "cross-entropy" and not levels)
+            or (name == "accuracy" and self.loss == DEFAULT_LOSS)  # a classifier puts its own loss there
         )
         chosen += [("metrics", name, fitting) for name in self.metrics]
         for name, value, among in chosen:
@@ -126,6 +130,30 @@ class Training:
                 "Training",
                 "class_weights above 0 for the loss 'cross-entropy', and none for others",
                 repr(weights),
+            )
+
+    def check_use(self, validated: bool) -> None:
+        """Raise an `OptionError` where training would have no use for what is asked.
+
+        Args:
+            validated: whether there are validation windows.
+        """
+        if "accuracy" in self.metrics and "cross-entropy" not in self.loss:
+            raise OptionError(
+                "fit",
+                "the metric 'accuracy' with a cross-entropy",
+                f"the loss {self.loss!r}",
+                "Change one of them.",
+            )
+        idle: list[tuple[str, Any]] = [("patience", self.patience)] * (self.patience is not None)
+        idle += [("monitor", self.monitor)] * (self.monitor != "valid_loss")
+        if idle and not validated:
+            name, value = idle[0]
+            raise OptionError(
+                "fit",
+                f"a validation part with {name}={value!r}",
+                "none",
+                f"Hold one back (valid=, or valid_size= of an estimator), or leave {name} out.",
             )
 
     @property

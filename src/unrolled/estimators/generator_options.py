@@ -1,0 +1,51 @@
+"""What a generator's arguments may be."""
+
+from typing import Any
+
+import numpy as np
+
+from unrolled.errors import OptionError
+from unrolled.training.options import Training
+
+__all__ = ["check_generator"]
+
+CHOICES = (
+    ("cell", ("rnn", "lstm", "gru")),
+    ("activation", ("tanh", "relu", "linear", "sigmoid")),
+    ("kind", ("auto", "values", "symbols")),
+    ("device", ("auto", "cpu", "cuda")),
+)
+
+
+def check_generator(generator: Any) -> None:
+    """Raise an `OptionError` for an argument that is out of its range."""
+    where = type(generator).__name__
+    for name, among in CHOICES:
+        if getattr(generator, name) not in among:
+            raise OptionError(where, f"{name} one of {', '.join(among)}", repr(getattr(generator, name)))
+    for name in ("units", "layers", "embedding_size", "kernel_size", "steps", "stride", "members", "epochs"):
+        value = getattr(generator, name)
+        if not (value is None and name in ("embedding_size", "stride", "epochs")) and not _is_count(value, 1):
+            raise OptionError(where, f"{name} of at least 1", repr(value))
+    if not _is_count(generator.context_hidden, 0):
+        raise OptionError(where, "context_hidden of at least 0", repr(generator.context_hidden))
+    filters = generator.filters
+    if isinstance(filters, str | int) or not all(_is_count(size, 1) for size in filters):
+        raise OptionError(
+            where, "filters: a list of whole numbers of at least 1", repr(filters), "Pass [32, 48]."
+        )
+    for name in ("dropout", "recurrent_dropout", "valid_size"):
+        value = getattr(generator, name)
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value < 1:
+            raise OptionError(where, f"a {name} in [0, 1)", repr(value))
+    if generator.training is not None and not isinstance(generator.training, Training):
+        raise OptionError(where, "training of unrolled.Training", repr(generator.training))
+    if generator.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise OptionError(where, "a CUDA device", "none", "Pass device='cpu'.")
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)

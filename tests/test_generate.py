@@ -1,0 +1,206 @@
+"""`unrolled train generator` and `unrolled generate`, as a user calls them."""
+
+import json
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from unrolled.cli import _run
+
+BARS = [[60, 48], [60, 48], [62, 50], [0, 50]]
+
+
+@pytest.fixture(autouse=True)
+def _own_logger():
+    logger = logging.getLogger("unrolled")
+    before = logger.handlers, logger.propagate
+    yield
+    logger.handlers, logger.propagate = before
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("data")
+    (place / "song.txt").write_text("la la lu <b> " * 60, "utf-8")
+    t = np.arange(400)
+    wave = pd.DataFrame({"t": t, "one": np.sin(t / 4).round(5), "two": np.cos(t / 6).round(5) * 50 + 7})
+    wave.sample(frac=1, random_state=0).to_csv(place / "wave.csv", index=False)
+    notes = [[piece, *row] for piece in range(6) for row in BARS * 8]
+    pd.DataFrame(notes, columns=["piece", "high", "low"]).to_csv(place / "notes.csv", index=False)
+    sentences = [["the", "cat", "sits"], ["a", "dog", "runs", "home"]]
+    words = [[number, word] for number in range(12) for word in sentences[number % 2]]
+    pd.DataFrame(words, columns=["sentence", "word"]).to_csv(place / "words.csv", index=False)
+    return place
+
+
+def train(folder, name, *words, out):
+    sizes = ["--units", "16", "--steps", "16", "--cell", "gru", "--length", "30"]
+    return _run(["train", "generator", str(folder / name), *sizes, *words, "--out", str(out), "--json"])
+
+
+@pytest.fixture(scope="module")
+def singer(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "song"
+    assert train(folder, "song.txt", "--epochs", "12", out=out) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def player(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "notes"
+    words = ("--id", "piece", "--in-turn", "--epochs", "20", "--test-size", "0.2")
+    assert train(folder, "notes.csv", *words, out=out) == 0
+    return out
+
+
+def test_a_text_to_a_run_folder(folder, tmp_path, capsys):
+    assert train(folder, "song.txt", "--epochs", "12", "--valid-size", "0.1", out=tmp_path / "run") == 0
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    assert found["kind"] == "symbols"
+    assert found["model"]["perplexity"] < found["baselines"]["trigram"]["perplexity"]
+    assert "Read one piece: 780 characters." in shown.err
+    assert "trigrams" in shown.err and "perplexity" in shown.err
+    files = {path.name for path in (tmp_path / "run").iterdir()}
+    assert files == {
+        "config.json", "model.safetensors", "history.jsonl", "timing.jsonl", "metrics.json", "report.html",
+        "continuation.txt",
+    }  # fmt: skip
+    page = (tmp_path / "run/report.html").read_text("utf-8")
+    assert "&lt;b&gt;" in page and "<b>" not in page
+    assert "Generation report" in page and "<script" not in page
+    assert (tmp_path / "run/continuation.txt").read_text("utf-8")[:1]
+
+
+def test_a_text_goes_on(singer, tmp_path, capsys):
+    assert _run(["generate", str(singer), "--prompt", "la la lu ", "--length", "8", "--top-k", "1"]) == 0
+    assert capsys.readouterr().out == "<b> la l\n"
+    (tmp_path / "seed.txt").write_text("la la", "utf-8")
+    words = [
+        "generate",
+        str(singer),
+        "--seed-file",
+        str(tmp_path / "seed.txt"),
+        "--length",
+        "5",
+        "--top-p",
+        "0.5",
+    ]
+    assert _run([*words, "--with-seed", "--out", str(tmp_path / "made.txt"), "--json"]) == 0
+    assert (tmp_path / "made.txt").read_text("utf-8") == "la la lu <"
+    assert json.loads(capsys.readouterr().out) == {"made": "la la lu <", "ended": False}
+    assert _run([*words, "--out", str(tmp_path / "made.txt")]) == 2
+    assert "one that exists" in capsys.readouterr().err
+    made = []
+    for seed in ("1", "1", "2"):
+        assert _run(["generate", str(singer), "--prompt", "l", "--temperature", "3", "--seed", seed]) == 0
+        made.append(capsys.readouterr().out)
+    assert made[0] == made[1] != made[2]
+
+
+def test_values_to_a_run_folder_and_on(folder, tmp_path, capsys):
+    assert train(folder, "wave.csv", "--time", "t", "--epochs", "40", out=tmp_path / "run") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["kind"] == "values"
+    assert found["model"]["mse"] < min(scores["mse"] for scores in found["baselines"].values())
+    assert list(pd.read_csv(tmp_path / "run/continuation.csv")) == ["one", "two"]
+    page = (tmp_path / "run/report.html").read_text("utf-8")
+    assert page.count('class="plot') >= 3
+    words = ["--seed-file", str(folder / "wave.csv"), "--length", "20", "--out", str(tmp_path / "made.csv")]
+    assert _run(["generate", str(tmp_path / "run"), *words]) == 0
+    made = pd.read_csv(tmp_path / "made.csv")
+    assert made.shape == (20, 2)
+    t = np.arange(400, 405)  # the rows of the file stand in disorder: time puts them right
+    assert np.abs(made["one"][:5] - np.sin(t / 4)).max() < 0.4
+    assert _run(["generate", str(tmp_path / "run")]) == 2
+    assert "a seed: --seed-file or --prompt" in capsys.readouterr().err
+    assert _run(["predict", str(tmp_path / "run")]) == 2
+    assert "Use unrolled generate RUN" in capsys.readouterr().err
+
+
+def test_notes_to_csv_and_midi_and_back(player, tmp_path, capsys):
+    mido = pytest.importorskip("mido")
+    words = ["generate", str(player), "--length", "12", "--top-k", "1"]
+    assert _run([*words, "--out", str(tmp_path / "made.csv")]) == 0
+    made = pd.read_csv(tmp_path / "made.csv").to_numpy()
+    assert made.tolist() == (BARS * 3)[: len(made)]
+    assert _run([*words, "--out", str(tmp_path / "made.mid")]) == 0
+    file = mido.MidiFile(tmp_path / "made.mid")
+    assert len(file.tracks) == 2
+    played = np.zeros((len(made), 2), int)
+    for voice, track in enumerate(file.tracks):
+        at, on = 0, None
+        for message in track:
+            before, at = at, at + message.time
+            if on is not None:
+                played[before // 120 : at // 120, voice] = on
+            on = message.note if message.type == "note_on" else None if message.type == "note_off" else on
+    assert played.tolist() == made.tolist()
+    assert file.tracks[0][1].note == 60
+    assert next(m.time for m in file.tracks[0] if m.type == "note_off") == 240  # held over two steps
+
+
+def test_words_begin_and_end(folder, tmp_path, capsys):
+    words = ("--id", "sentence", "--epochs", "150", "--test-size", "0.2")
+    assert train(folder, "words.csv", *words, out=tmp_path / "run") == 0
+    capsys.readouterr()
+    assert _run(["generate", str(tmp_path / "run"), "--json", "--top-p", "0.8"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ended"] is True
+    assert [row["word"] for row in found["made"]] in (["the", "cat", "sits"], ["a", "dog", "runs", "home"])
+    assert _run(["generate", str(tmp_path / "run"), "--length", "2"]) == 0
+    assert "No end within 2 steps: cut there." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--prompt", "xyz"], "seed, step 0: expected one of the 7 symbols seen in training"),
+        (["--prompt", ""], "a seed of at least one step, got an empty one"),
+        (["--prompt", "la", "--temperature", "0"], "a temperature above 0, got 0"),
+        (["--prompt", "la", "--top-k", "0"], "top_k of at least 1"),
+        (["--prompt", "la", "--top-p", "1.5"], r"top_p in (0, 1]"),
+        (["--prompt", "la", "--length", "0"], "n of at least 1"),
+        (["--prompt", "la", "--out", "made.mid"], "--out: expected a file ending in .txt"),
+        (["--prompt", "la", "--seed-file", "x.txt"], "--seed-file or --prompt, got both"),
+        (["--seed-file", "missing.txt"], "no such file"),
+    ],
+)
+def test_what_generate_refuses(singer, words, message, capsys):
+    assert _run(["generate", str(singer), *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "message"),
+    [
+        ("missing.txt", [], "no such file"),
+        ("missing.csv", [], "no such file"),
+        ("song.txt", ["--column", "a"], "a table for --column, --id and --time, got a text"),
+        ("notes.csv", ["--column", "hight"], "Did you mean 'high'?"),
+        ("notes.csv", ["--kind", "words"], "--kind: expected auto, values or symbols"),
+        ("words.csv", ["--column", "word", "--kind", "values"], "columns of numbers as values"),
+        ("song.txt", ["--test-size", "0"], "--test-size"),
+        ("song.txt", ["--length", "0"], "--length"),
+        ("song.txt", ["--cell", "tcn"], "cell one of rnn, lstm, gru"),
+        ("hole.csv", [], "hole.csv, line 3, column 'v': expected a value or symbol, got an empty cell"),
+        ("bytes.txt", [], "a text in UTF-8"),
+        ("empty.txt", [], "an empty file"),
+    ],
+)
+def test_what_train_refuses(folder, tmp_path, name, words, message, capsys):
+    (folder / "hole.csv").write_text("v,w\n1.5,2\n,3\n2.5,4\n", "utf-8")
+    (folder / "bytes.txt").write_bytes(b"\xff\xfe\x00abc")
+    (folder / "empty.txt").write_text("\n", "utf-8")
+    assert train(folder, name, *words, out=tmp_path / "run") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_symbols_that_only_the_held_out_part_has_are_left_out(tmp_path, capsys):
+    (tmp_path / "x.txt").write_text("ab" * 100 + "abzab", "utf-8")
+    assert train(tmp_path, "x.txt", "--epochs", "1", out=tmp_path / "run") == 0
+    note = "1 held-out steps have a symbol that comes nowhere else: they are left out."
+    assert note in (tmp_path / "run/report.html").read_text("utf-8")
