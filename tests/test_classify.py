@@ -244,3 +244,50 @@ def test_help_and_version(capsys):
         shown = " ".join(capsys.readouterr().out.split())
         assert "classes or numbers of" in shown
         assert "Forecast" in shown
+
+
+def test_a_file_to_score_on(folder, tmp_path, capsys):
+    table = pd.read_csv(folder / "texts.csv")
+    table.iloc[:30].to_csv(tmp_path / "other.csv", index=False)
+    words = ["--label", "kind", "--text", "text", "--test", str(tmp_path / "other.csv")]
+    assert classify(folder, "texts.csv", *words, out=tmp_path / "run") == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["held_out"] == {"sequences": 30, "trained_on": 80}
+    held = pd.read_csv(tmp_path / "run/predictions.csv")
+    assert held["sequence"].tolist() == list(range(1, 31))
+    assert held["text"].tolist() == table["text"].iloc[:30].tolist()
+    assert "a file of its own, 30 sequences" in (tmp_path / "run/report.html").read_text()
+    table.assign(kind="so-so").to_csv(tmp_path / "other.csv", index=False)
+    assert classify(folder, "texts.csv", *words, out=tmp_path / "two") == 2
+    assert "the classes that training has, got 1 others, as 'so-so'" in capsys.readouterr().err
+    assert classify(folder, "texts.csv", *words, "--group", "kind", out=tmp_path / "two") == 2
+    assert "expected --test or --group, got both" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["classify", "regress"])
+def test_groups_are_held_out_whole(folder, tmp_path, capsys, command):
+    table = pd.read_csv(folder / "wide.csv").assign(who=[f"s{k // 10}" for k in range(120)])
+    table.to_csv(tmp_path / "groups.csv", index=False)
+    answer = ["--label", "up"] if command == "classify" else ["--target", "a"]
+    columns = [word for name in "bcd" for word in ("--sequence", name)]
+    words = [command, str(tmp_path / "groups.csv"), *answer, *columns, "--group", "who", "--members", "1"]
+    assert _run([*words, "--out", str(tmp_path / "run"), "--json"]) == 0
+    assert 20 <= json.loads(capsys.readouterr().out)["held_out"]["sequences"] <= 40
+    held = pd.read_csv(tmp_path / "run/predictions.csv")["sequence"] - 1
+    assert not set(table["who"].iloc[held]) & set(table["who"].drop(held))
+    assert "of 12 groups, whole" in (tmp_path / "run/report.html").read_text()
+
+
+def test_classes_that_are_numbers_stand_in_their_order(folder, tmp_path, capsys):
+    words = ["good film", "bad play", "dull one"]
+    table = pd.DataFrame({"text": words * 20, "grade": [10, 9, 1] * 20})
+    table.to_csv(tmp_path / "grades.csv", index=False)
+    assert classify(tmp_path, "grades.csv", "--label", "grade", "--text", "text", out=tmp_path / "run") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["classes"] == ["1", "9", "10"]
+    assert found["model"]["confusion"] == [[4, 0, 0], [0, 4, 0], [0, 0, 4]]
+    assert _run(["predict", str(tmp_path / "run"), str(tmp_path / "grades.csv"), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["classes"]
+    assert list(rows[0]) == ["sequence", "text", "class", "p-1", "p-9", "p-10"]
+    assert [int(row["class"]) for row in rows] == table["grade"].tolist()
+    assert all(row[f"p-{row['class']}"] > 0.5 for row in rows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from unrolled.errors import DataError
+from unrolled.errors import DataError, OptionError
 from unrolled.terminal import console, new_folder, number, print_json, say, say_wrapped, write_csv
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ Vectors = Annotated[Path | None, Option(help="File of pretrained word vectors (w
 ValidSize = Annotated[float, Option(help="Share of the training part by which the best weights are kept.")]
 Members = Annotated[int, Option(help="Networks to train and average.")]
 TestSize = Annotated[float, Option(help="Share of the sequences to score on.")]
+Test = Annotated[
+    Path | None, Option(help="File of the same columns to score on, in place of a part of DATA.")
+]
+Group = Annotated[
+    str | None, Option(help="Column of what sequences belong to, as a speaker: whole ones are held out.")
+]
 Seed = Annotated[int, Option(help="The same seed gives the same bits.")]
 Device = Annotated[str, Option(help="auto, cpu or cuda.")]
 Out = Annotated[Path | None, Option(help="Run folder to write; by default a new one in runs/.")]
@@ -76,6 +82,8 @@ def classify(
     valid_size: ValidSize = 0.0,
     members: Members = 3,
     test_size: TestSize = 0.2,
+    test: Test = None,
+    group: Group = None,
     seed: Seed = 0,
     device: Device = "auto",
     out: Out = None,
@@ -91,8 +99,8 @@ def classify(
     classifier = SequenceClassifier(class_weight="balanced" if balanced else None, **options)
     columns = {"label": label, "text": text, "sequence": list(sequence), "id": id, "time": time}
     _run_table(
-        data, classifier, columns, run_classification, _show_scores, "Classes", test_size=test_size, out=out,
-        overwrite=overwrite, resume=resume, as_json=as_json,
+        data, classifier, columns, run_classification, _show_scores, "Classes", test_size=test_size, test=test,
+        group=group, out=out, overwrite=overwrite, resume=resume, as_json=as_json,
     )  # fmt: skip
 
 
@@ -115,6 +123,8 @@ def regress(
     valid_size: ValidSize = 0.0,
     members: Members = 3,
     test_size: TestSize = 0.2,
+    test: Test = None,
+    group: Group = None,
     seed: Seed = 0,
     device: Device = "auto",
     out: Out = None,
@@ -130,7 +140,7 @@ def regress(
     columns = {"label": target, "text": text, "sequence": list(sequence), "id": id, "time": time}
     _run_table(
         data, SequenceRegressor(**options), columns, run_regression, _show_numbers, "Numbers", test_size=test_size,
-        out=out, overwrite=overwrite, resume=resume, as_json=as_json,
+        test=test, group=group, out=out, overwrite=overwrite, resume=resume, as_json=as_json,
     )  # fmt: skip
 
 
@@ -143,6 +153,8 @@ def _run_table(
     title: str,
     *,
     test_size: float,
+    test: Path | None,
+    group: str | None,
     out: Path | None,
     overwrite: bool,
     resume: bool,
@@ -155,10 +167,16 @@ def _run_table(
     estimator.check_options()
     estimator.check_files()
     label = columns["label"]
-    read = read_labelled(data, **columns, per_step=estimator.per_step, numeric=title == "Numbers")
+    if test is not None and group is not None:
+        raise OptionError("options", "--test or --group", "both", "Leave one of them out.")
+    how = {"per_step": estimator.per_step, "numeric": title == "Numbers"}
+    read = read_labelled(data, **columns, **how, group=group)
+    if test is not None:
+        read = read.with_test(read_labelled(test, **columns, **how))
     estimator.columns_ = columns
     out = out or new_folder(f"{data.name.split('.')[0]}-{label}")
     asked = {"data": str(data), **columns, **estimator.get_params(deep=False), "test_size": test_size}
+    asked |= {"test": test, "group": group}
     asked.pop("device")  # another one may go on
     with whole_folder(out, overwrite=overwrite, resume=resume, asked=asked) as partial:
         say(f"Read {len(read):,} {'texts' if columns['text'] else 'sequences'}.")
@@ -180,6 +198,7 @@ def predict_sequences(estimator: Any, data: Path | None, out: Path | None, as_js
     import numpy as np
 
     from unrolled.data.labelled import read_labelled
+    from unrolled.estimators.class_scores import class_order
     from unrolled.estimators.classifier import SequenceClassifier
     from unrolled.report.run_classes import class_frame
     from unrolled.report.run_numbers import number_frame
@@ -202,7 +221,9 @@ def predict_sequences(estimator: Any, data: Path | None, out: Path | None, as_js
     steps = np.array([len(part) for part in read.inputs]) if estimator.per_step else None
     if isinstance(estimator, SequenceClassifier):
         found = flatten(estimator.predict_proba(read.inputs), estimator.per_step)
-        frame, name = class_frame(read.names, found, estimator.classes_.tolist(), steps), "classes"
+        order = class_order(estimator.classes_.tolist())
+        classes = estimator.classes_[order].tolist()
+        frame, name = class_frame(read.names, found[:, order], classes, steps), "classes"
     else:
         found = flatten(estimator.predict(read.inputs), estimator.per_step)
         frame, name = number_frame(read.names, found, steps), "numbers"

@@ -119,3 +119,11 @@ def test_texts_in_the_wrong_place_get_their_cure():
         read_labelled(table, label="kind", text="my text", id="id")
     with pytest.raises(DataError, match="or a whole number, got '14s'"):
         read_labelled(table, label="kind", sequence=["v"], id="id", time="t")
+
+
+def test_groups_of_sequences():
+    table = pd.DataFrame({"id": [1, 1, 2], "v": range(3), "kind": list("xxy"), "who": list("ppq")})
+    read = read_labelled(table, label="kind", sequence=["v"], id="id", group="who")
+    assert read.groups.tolist() == ["p", "q"]
+    with pytest.raises(DataError, match="one group in all rows of a sequence, got 'p' and 'q'"):
+        read_labelled(table.assign(who=list("pqq")), label="kind", sequence=["v"], id="id", group="who")

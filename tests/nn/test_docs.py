@@ -15,6 +15,7 @@ PAGES = [
     "design.md",
     "exercises.md",
     "from_keras.md",
+    "generation.md",
     "kernels.md",
     "layers.md",
     "not_supported.md",

@@ -6,10 +6,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from unrolled.data.labelled import Labelled
 from unrolled.errors import DataError
 from unrolled.estimators.chance import paired_gain
 from unrolled.estimators.class_scores import class_verdict, score_classes
-from unrolled.report import run_classes
+from unrolled.report import run_classes, run_sequences
 from unrolled.report.class_page import ClassPage, Example, mark_kept, render_classes
 from unrolled.report.class_plots import curve_svg, image_tag, plot_reliability
 from unrolled.report.number_page import NumberPage, render_numbers
@@ -404,3 +405,19 @@ def test_runs_hold_out_what_they_say(tmp_path):
         ("p, step 2", "u [v]"),
         ("p, step 1", "[u] v"),
     ]
+
+
+def test_groups_belong_together_and_leave_training_its_classes():
+    data = Labelled([0] * 6, np.array(list("aabbab")), np.arange(6), groups=np.array([1, 1, 2, 2, 3, 3]))
+    classes = [{label} for label in data.labels]
+    for seed in range(20):
+        train, test, how = run_sequences.asked_parts(data, classes, 0.3, seed)
+        assert len(set(data.groups[train]) & set(data.groups[test])) == 0
+        assert {data.labels[n] for n in train} == {"a", "b"}
+        assert how == "1 of 3 groups, whole"
+    alone = Labelled([0] * 4, np.array(list("aabb")), np.arange(4), groups=np.array([1, 1, 2, 2]))
+    with pytest.raises(DataError, match="a group that can be held out, got 2"):
+        run_sequences.asked_parts(alone, [{label} for label in alone.labels], 0.3, 0)
+    gains, test = np.array([1.0, -1, 1, -1]), np.array([0, 2, 1, 3])
+    found = run_sequences.gain_over(gains, data, test, None, bounded=True)
+    assert found == paired_gain(np.array([1.0, 1, -1, -1]), np.array([2, 2]), bounded=True)

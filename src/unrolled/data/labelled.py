@@ -26,6 +26,8 @@ class Labelled:
         names: (n,), of the sequences: their ids, or the numbers of their rows, from 1 on without the header.
         notes: what was assumed or done.
         kind: "pandas" or "polars", what the table was.
+        groups: (n,), what each sequence belongs to, as a speaker; None where that was not asked for.
+        held: (n,), whether a sequence comes from a file to score on; None where there is none.
     """
 
     inputs: list[Any]
@@ -33,9 +35,24 @@ class Labelled:
     names: NDArray[Any]
     notes: tuple[str, ...] = ()
     kind: str = "pandas"
+    groups: NDArray[Any] | None = None
+    held: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def with_test(self, test: "Labelled") -> "Labelled":
+        """These sequences to learn from, and those of another table to score on."""
+        assert self.labels is not None
+        assert test.labels is not None
+        return replace(
+            self,
+            inputs=[*self.inputs, *test.inputs],
+            labels=np.concatenate([self.labels, test.labels]),
+            names=np.concatenate([self.names, test.names]),
+            notes=tuple(dict.fromkeys([*self.notes, *test.notes])),
+            held=np.arange(len(self) + len(test)) >= len(self),
+        )
 
 
 def read_labelled(
@@ -48,6 +65,7 @@ def read_labelled(
     time: str | None = None,
     per_step: bool = False,
     numeric: bool = False,
+    group: str | None = None,
 ) -> Labelled:
     """Read a table of texts, or of sequences, with labels.
 
@@ -62,6 +80,7 @@ def read_labelled(
         time: the column by which the steps of a sequence are ordered; by default they are as they stand.
         per_step: each row has a label of its own; needs `id`.
         numeric: labels are numbers.
+        group: the column of what sequences belong to, as a speaker; with `id` the same in all rows of a sequence.
 
     Raises:
         DataError: a column is missing, a label or a number is missing, a text is empty, or a sequence has two labels.
@@ -107,24 +126,32 @@ def read_labelled(
             "What is to be told, or an id, is not to be read as well.",
         )
     columns = read_columns(source)
-    columns.check([name for name in (label, text, *sequence, id, time) if name is not None])
+    columns.check([name for name in (label, text, *sequence, id, time, group) if name is not None])
     notes: list[str] = []
     if label is not None and id is not None and not per_step:
         columns = _share_labels(columns, label, id, notes)
     labels = None if label is None else _labels(columns, label, notes if numeric else None)
+    groups = None if group is None else _labels(columns, group, None)
     records = np.arange(1, len(columns.frame) + 1)
     if text is not None and id is not None:
         words = np.array(_texts(columns, text), object)
-        return _long(columns, words, labels, id, time, notes, per_step)
+        return _long(columns, words, labels, id, time, notes, per_step, groups)
     if text is not None:
-        return Labelled(_texts(columns, text), labels, records, tuple(dict.fromkeys(notes)), columns.kind)
+        return Labelled(
+            _texts(columns, text), labels, records, tuple(dict.fromkeys(notes)), columns.kind, groups
+        )
     values = np.stack([_numbers(columns, name, notes) for name in sequence], axis=1)
     if id is None:
         return Labelled(
-            _rows(columns, sequence, values), labels, records, tuple(dict.fromkeys(notes)), columns.kind
+            _rows(columns, sequence, values),
+            labels,
+            records,
+            tuple(dict.fromkeys(notes)),
+            columns.kind,
+            groups,
         )
     _check_present(columns, sequence, values)
-    return _long(columns, values, labels, id, time, notes, per_step)
+    return _long(columns, values, labels, id, time, notes, per_step, groups)
 
 
 def _labels(columns: Columns, name: str, notes: list[str] | None) -> NDArray[Any]:
@@ -217,6 +244,7 @@ def _long(
     time: str | None,
     notes: list[str],
     per_step: bool,
+    groups: NDArray[Any] | None,
 ) -> Labelled:
     """A sequence for each id, in the order in which ids first come."""
     import pandas as pd
@@ -243,6 +271,16 @@ def _long(
     inputs = [values[order[a:b]] for a, b in pairwise(starts)]
     if values.ndim == 1:
         inputs = [words.tolist() for words in inputs]
+    if groups is not None:
+        whole = groups[order[starts[:-1]]]
+        split = np.flatnonzero(groups != whole[codes])
+        if len(split):
+            row, got = (
+                int(columns.frame.index[split[0]]),
+                f"{whole[codes[split[0]]]!r} and {groups[split[0]]!r}",
+            )
+            raise DataError(columns.where(row, id), "one group in all rows of a sequence", got, "Correct it.")
+        groups = whole
     found: NDArray[Any] | None = None
     if labels is not None and per_step:
         found = np.empty(len(inputs), object)
@@ -258,4 +296,6 @@ def _long(
                 f"{first[codes[others[0]]]!r} and {labels[others[0]]!r}",
                 "Correct it, or pass --per-step where each row has a label of its own.",
             )
-    return Labelled(inputs, found, np.asarray(names, object), tuple(dict.fromkeys(notes)), columns.kind)
+    return Labelled(
+        inputs, found, np.asarray(names, object), tuple(dict.fromkeys(notes)), columns.kind, groups
+    )

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from unrolled.estimators.chance import describe_gain, stand
 
-__all__ = ["CLASS_BASELINES", "class_label", "class_verdict", "score_classes"]
+__all__ = ["CLASS_BASELINES", "class_label", "class_order", "class_verdict", "score_classes"]
 
 BINS = 10
 CLASS_BASELINES = {
@@ -107,6 +107,19 @@ def class_verdict(metrics: dict[str, Any]) -> tuple[str, str]:
     if kind == "loses":
         sentence += f" Use {class_label(best)} instead: it costs nothing and tells more."
     return kind, sentence
+
+
+def class_order(classes: Sequence[Any]) -> list[int]:
+    """The numbers of the classes as people order them: by size where the texts of all are numbers, else as they are.
+
+    >>> class_order(["1", "10", "2"]), class_order(["1", "10", "a"])
+    ([0, 2, 1], [0, 1, 2])
+    """
+    try:
+        sizes = [float(label) for label in classes]
+    except ValueError:
+        return list(range(len(classes)))
+    return sorted(range(len(classes)), key=lambda number: sizes[number])
 
 
 def names_of(classes: Sequence[Any]) -> list[str]:

@@ -12,18 +12,19 @@ from numpy.typing import NDArray
 
 from unrolled.data.labelled import Labelled
 from unrolled.errors import DataError
-from unrolled.estimators.chance import paired_gain
 from unrolled.estimators.class_baselines import logistic_probabilities, majority_probabilities
-from unrolled.estimators.class_scores import class_verdict, score_classes
+from unrolled.estimators.class_scores import class_order, class_verdict, score_classes
 from unrolled.estimators.classifier import SequenceClassifier
 from unrolled.estimators.saving_sequences import save_sequence_estimator
 from unrolled.report.class_page import ClassPage, Example, render_classes
 from unrolled.report.run_sequences import (
+    asked_parts,
     baseline_input,
     carry_texts,
     check_share,
     describe_settings,
     flatten,
+    gain_over,
     hold_out,
     note_twins,
     show_steps,
@@ -100,7 +101,14 @@ def run_classification(
             f"{len(set(every)):,}",
             "Check the column; numbers are for unrolled regress, more classes for SequenceClassifier in Python.",
         )
-    train, test = (_part_steps if per_step else _part)(labels, test_size, classifier.seed)
+    asked = asked_parts(
+        data, [set(part) if per_step else {part} for part in labels], test_size, classifier.seed
+    )
+    if asked is None:
+        train, test = (_part_steps if per_step else _part)(labels, test_size, classifier.seed)
+        how = f"{test_size:.0%} of {'the sequences' if per_step else 'each class'}"
+    else:
+        train, test, how = asked
     notes = [*data.notes, *note_twins(data.inputs, train, test)]
     unseen = set(every) - set(flatten([labels[number] for number in test], per_step).tolist())
     if unseen:
@@ -114,13 +122,14 @@ def run_classification(
     inputs, held = ([given[number] for number in part] for part in (train, test))
     classifier.fit(inputs, [labels[number] for number in train], folder=folder, resume=resume)
     trained = time.perf_counter()
-    classes = classifier.classes_.tolist()
+    order = class_order(classifier.classes_.tolist())
+    classes = classifier.classes_[order].tolist()
     number_of = {label: number for number, label in enumerate(classes)}
     known, actual = (
         np.array([number_of[one] for one in flatten([labels[number] for number in part], per_step).tolist()])
         for part in (train, test)
     )
-    probabilities = flatten(classifier.predict_proba(held), per_step)
+    probabilities = flatten(classifier.predict_proba(held), per_step)[:, order]
     scored = time.perf_counter()
     lengths = np.array([len(part) for part in given])
     first, second, words = baseline_input(inputs, held, classifier)
@@ -144,7 +153,7 @@ def run_classification(
         metrics["whole"] = float(np.mean([part.all() for part in right]))
     told = probabilities.argmax(1) == actual
     metrics["gains"] = {
-        name: paired_gain(told * 1.0 - (found.argmax(1) == actual), steps, bounded=True)
+        name: gain_over(told * 1.0 - (found.argmax(1) == actual), data, test, steps, bounded=True)
         for name, found in baselines.items()
     }
     standing, sentence = class_verdict(metrics)
@@ -166,7 +175,7 @@ def run_classification(
         training=classifier.run_.history,
         settings=describe_settings(
             classifier, lengths, ("Classes", f"{len(classes):,}"),
-            f"{test_size:.0%} of {'the sequences' if per_step else 'each class'}",
+            how,
         ),
         notes=list(dict.fromkeys([*notes, *classifier.notes_])),
         command=command,

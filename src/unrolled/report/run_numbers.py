@@ -11,18 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.data.labelled import Labelled
-from unrolled.estimators.chance import describe_gain, paired_gain, stand
+from unrolled.estimators.chance import describe_gain, stand
 from unrolled.estimators.class_baselines import ridge_numbers
 from unrolled.estimators.regressor import SequenceRegressor
 from unrolled.estimators.saving_sequences import save_sequence_estimator
 from unrolled.report.class_page import Example
 from unrolled.report.number_page import NumberPage, number_label, render_numbers
 from unrolled.report.run_sequences import (
+    asked_parts,
     baseline_input,
     carry_texts,
     check_share,
     describe_settings,
     flatten,
+    gain_over,
     hold_out,
     note_twins,
     show_steps,
@@ -82,7 +84,12 @@ def run_regression(
     check_share(test_size)
     assert data.labels is not None
     per_step = regressor.per_step
-    train, test = hold_out(len(data), test_size, regressor.seed)
+    asked = asked_parts(data, [set() for _ in data.inputs], test_size, regressor.seed)
+    if asked is None:
+        train, test = hold_out(len(data), test_size, regressor.seed)
+        how = f"{test_size:.0%} of the sequences, drawn"
+    else:
+        train, test, how = asked
     start = time.perf_counter()
     say(f"Training on {len(train):,} sequences; {len(test):,} are held out.")
     given = split_once(data.inputs, regressor.lower)
@@ -113,7 +120,7 @@ def run_regression(
         metrics["held_out"]["steps"] = len(actual)
     off = np.abs(told - actual)
     metrics["gains"] = {
-        name: paired_gain(np.abs(found - actual) - off, steps, bounded=False)
+        name: gain_over(np.abs(found - actual) - off, data, test, steps, bounded=False)
         for name, found in baselines.items()
     }
     standing, sentence = number_verdict(metrics)
@@ -133,9 +140,7 @@ def run_regression(
         told=told,
         examples=_farthest([data.inputs[number] for number in test], data.names[test], actual, told, steps),
         training=regressor.run_.history,
-        settings=describe_settings(
-            regressor, lengths, ("Numbers", span), f"{test_size:.0%} of the sequences, drawn"
-        ),
+        settings=describe_settings(regressor, lengths, ("Numbers", span), how),
         notes=list(dict.fromkeys([*data.notes, *note_twins(data.inputs, train, test), *regressor.notes_])),
         command=command,
         place=place,

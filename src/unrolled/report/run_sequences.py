@@ -7,17 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import __version__
+from unrolled.data.labelled import Labelled
 from unrolled.data.sequences import Sequences
 from unrolled.data.text import Vocabulary, is_tokens, split_words
 from unrolled.errors import DataError, OptionError
+from unrolled.estimators.chance import paired_gain
 from unrolled.estimators.sequences import SequenceEstimator
 
 __all__ = [
+    "asked_parts",
     "baseline_input",
     "carry_texts",
     "check_share",
     "describe_settings",
     "flatten",
+    "gain_over",
     "hold_out",
     "note_twins",
     "show_steps",
@@ -47,6 +51,69 @@ def hold_out(count: int, share: float, seed: int) -> tuple[NDArray[np.int64], ND
     held = min(max(round(share * count), 1), count - 1)
     order = np.random.default_rng(seed).permutation(count)
     return np.sort(order[held:]), np.sort(order[:held])
+
+
+def asked_parts(
+    data: Labelled, classes: list[set[Any]], share: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], str] | None:
+    """The parts that the data asks for, and what is held out in words; None where it leaves that to us.
+
+    Args:
+        data: with a file of its own to score on, or with groups, of which whole ones are held out.
+        classes: of each sequence, those that training must have: a group that takes one away is learned from.
+        share: of the sequences to hold out, about, where there are groups.
+        seed: of their draw.
+
+    Raises:
+        DataError: no group can be held out, or the file to score on has classes that training has not.
+    """
+    numbers = np.arange(len(data))
+    if data.held is not None:
+        train, test = numbers[~data.held], numbers[data.held]
+        strange = set().union(*(classes[n] for n in test)) - set().union(*(classes[n] for n in train))
+        if strange:
+            got = f"{len(strange):,} others, as {min(strange)!r}"
+            raise DataError(
+                "--test", "the classes that training has", got, "Correct it, or leave its rows out."
+            )
+        return train, test, f"a file of its own, {len(test):,} sequences"
+    if data.groups is None:
+        return None
+    groups, inverse = np.unique(data.groups.astype(str), return_inverse=True)
+    inside, chosen = np.ones(len(data), bool), 0
+    for group in np.random.default_rng(seed).permutation(len(groups)):
+        own = inverse == group
+        left = inside & ~own
+        much = np.count_nonzero(~left)
+        if not left.any() or (chosen and much > 1.5 * share * len(data)):
+            continue
+        if not set().union(*(classes[n] for n in numbers[own])) <= set().union(
+            *(classes[n] for n in numbers[left])
+        ):
+            continue
+        inside, chosen = left, chosen + 1
+        if much >= share * len(data):
+            break
+    if not chosen:
+        raise DataError("--group", "a group that can be held out", f"{len(groups):,}", "Name another column.")
+    return numbers[inside], numbers[~inside], f"{chosen:,} of {len(groups):,} groups, whole"
+
+
+def gain_over(
+    gains: NDArray[np.float64],
+    data: Labelled,
+    test: NDArray[np.int64],
+    steps: NDArray[np.int64] | None,
+    *,
+    bounded: bool,
+) -> dict[str, float | None]:
+    """`paired_gain`, where all steps of a sequence, and all sequences of a group, belong together."""
+    if steps is None and data.groups is None:
+        return paired_gain(gains, bounded=bounded)
+    names = test if data.groups is None else data.groups[test].astype(str)
+    owners = np.unique(names, return_inverse=True)[1]
+    owners = owners if steps is None else np.repeat(owners, steps)
+    return paired_gain(gains[np.argsort(owners, kind="stable")], np.bincount(owners), bounded=bounded)
 
 
 def split_once(inputs: list[Any], lower: bool) -> list[Any]:
