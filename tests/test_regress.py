@@ -124,7 +124,7 @@ def test_a_class_of_each_word(folder, tmp_path, capsys):
     assert 0.8 < found["whole"] <= found["model"]["accuracy"] + 1e-9
     assert f"{found['held_out']['steps']:,} steps of 12 held-out sequences" in shown.err
     told = pd.read_csv(tmp_path / "run/predictions.csv")
-    assert list(told.columns) == ["sequence", "step", "actual", "class", "p-name", "p-other"]
+    assert list(told.columns) == ["sequence", "step", "text", "actual", "class", "p-name", "p-other"]
     table = pd.read_csv(folder / "words.csv")
     for number in told["sequence"].unique():
         wanted = table[table["sentence"] == number]["tag"].tolist()
@@ -137,6 +137,7 @@ def test_a_class_of_each_word(folder, tmp_path, capsys):
     assert set(json.loads(capsys.readouterr().out)["classes"][0]) == {
         "sequence",
         "step",
+        "text",
         "class",
         "p-name",
         "p-other",
@@ -173,7 +174,7 @@ def test_the_same_seed_gives_the_same_files(folder, tmp_path, capsys):
         ("regress", "texts.csv", ["--text", "text"], "Missing option '--target'"),
         ("classify", "long.csv", ["--label", "up", *LONG], "pass --per-step where each row has a label"),
         ("classify", "long.csv", ["--label", "v", *LONG], "each column once, got 'v' twice"),
-        ("classify", "words.csv", ["--label", "tag", "--text", "word", "--id", "sentence"], "--id and --time with --sequence"),
+        ("classify", "words.csv", ["--label", "tag", "--text", "word", "--id", "sentence"], "expected --text without --id"),
         ("classify", "long.csv", ["--label", "up", *LONG, "--per-step", "--max-steps", "2"], "max_steps=None with per_step"),
         ("classify", "long.csv", ["--label", "up", *LONG, "--seed", "-1"], "a seed of at least 0"),
         ("classify", "texts.csv", ["--label", "stars", "--text", "text", "--valid-size", "0.999"], "a valid_size that leaves"),
