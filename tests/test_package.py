@@ -25,13 +25,7 @@ ORDER = (
     "estimators",
     "report",
     "recipes",
-    "machine",
-    "arguments",
-    "terminal",
-    "classify",
-    "reproduce",
-    "generate",
-    "transcribe",
+    "commands",
     "cli",
 )
 DATA_SEES = {"errors", "data"}

@@ -121,6 +121,16 @@ def test_names_choose_experiments():
         choose(["E9"])
 
 
+def test_what_quick_cuts_short_is_not_judged():
+    def rows(seeds, quick):
+        yield Row("E1", "naive", "MSE", 0.02, (0.01,))
+        yield Row("E1", "linear", "MSE", 0.02, (0.03,), seconds=2.0)
+
+    recipe = Recipe("E1", "both", rows)
+    assert [row.reached for row in reproduce([recipe], quick=True)] == [True, None]
+    assert [row.reached for row in reproduce([recipe])] == [True, False]
+
+
 def test_what_lacks_data_is_said_and_the_rest_runs():
     def lacking(seeds, quick):
         raise MissingDataError("mnist.npz", "a download", "no network", "Put it into $UNROLLED_DATA.")

@@ -190,6 +190,8 @@ def test_a_checkpoint_of_something_else_is_refused(monkeypatch, tmp_path, other,
     data = {"data": (x + 1, y), "targets": (x, -y)}.get(other, DATA)
     training = dataclasses.replace(TRAINING, loss="mae") if other == "options" else TRAINING
     valid = {"validation": (VALID[0], -VALID[1]), "none to validate": None}.get(other, VALID)
+    if valid is None:  # which patience needs
+        training = dataclasses.replace(TRAINING, patience=None)
 
     def active():
         network = rich()
@@ -304,6 +306,8 @@ def test_the_command_line_killed_and_gone_on(tmp_path):
     for kill_at, more in ((30, ()), (45, ("--resume",))):
         assert run("killed", kill_at, *more).returncode == -signal.SIGKILL
         assert files(tmp_path) == ["data.csv", "killed.partial", "whole"]
+    other = run("killed", 0, "--season", "3", "--resume")
+    assert other.returncode == 2 and "one with another season" in other.stderr
     done = run("killed", 0, "--resume")
     assert done.returncode == 0, done.stderr
     for name in ("model.safetensors", "history.jsonl"):

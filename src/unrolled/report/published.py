@@ -29,6 +29,7 @@ class Row:
         seconds: of all seeds together, data and measuring left out.
         note: what else has to be said.
         lower: whether less is better.
+        whole: whether the protocol was followed to its end; what was cut short is not judged.
     """
 
     experiment: str
@@ -39,6 +40,7 @@ class Row:
     seconds: float = 0.0
     note: str = ""
     lower: bool = True
+    whole: bool = True
 
     @property
     def median(self) -> float | None:
@@ -48,7 +50,7 @@ class Row:
     @property
     def reached(self) -> bool | None:
         """Whether the median is as good as the published figure; None where there is nothing to compare."""
-        if self.published is None or self.median is None:
+        if self.published is None or self.median is None or not self.whole:
             return None
         return self.median <= self.published if self.lower else self.median >= self.published
 

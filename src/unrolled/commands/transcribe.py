@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from unrolled.commands.terminal import console, new_folder, print_json, say, say_wrapped
 from unrolled.errors import DataError, InputError, RunFolderError
-from unrolled.terminal import console, new_folder, print_json, say, say_wrapped
 
 if TYPE_CHECKING:
     from unrolled.report.run_transcripts import TranscriptRun

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from unrolled.commands.terminal import check_new, console, new_folder, print_json, say, say_wrapped, write_csv
 from unrolled.errors import DataError, OptionError, RunFolderError
-from unrolled.terminal import check_new, console, new_folder, print_json, say, say_wrapped, write_csv
 
 if TYPE_CHECKING:
     from unrolled.report.run_pieces import PieceRun

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from unrolled.commands.terminal import check_new, console, new_folder, print_json, say, say_wrapped, write_csv
 from unrolled.errors import OptionError
-from unrolled.terminal import check_new, console, new_folder, print_json, say, say_wrapped, write_csv
 
 __all__ = ["compare", "reproduce"]
 
@@ -27,7 +27,7 @@ def reproduce(
     as_json: Annotated[bool, Option("--json", help="Print the result as JSON on standard output.")] = False,
 ) -> None:
     """Run the published experiments by their published protocols, and show our figures beside theirs."""
-    from unrolled.machine import machine_facts
+    from unrolled.commands.machine import machine_facts
     from unrolled.recipes import Row, choose
     from unrolled.recipes import reproduce as run
     from unrolled.report.published import Plot, as_markdown, render_published

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from unrolled.commands.terminal import console, new_folder, number, print_json, say, say_wrapped, write_csv
 from unrolled.errors import DataError, OptionError
-from unrolled.terminal import console, new_folder, number, print_json, say, say_wrapped, write_csv
 
 if TYPE_CHECKING:
     from unrolled.report.run_classes import ClassRun
