@@ -84,7 +84,7 @@ def test_nothing_to_predict_is_said():
         ({"seed": -1}, "a seed of at least 0"),
         ({"bidirectional": "no"}, "bidirectional True or False, got 'no'"),
         ({"units": True}, "units of at least 1, got True"),
-        ({"vectors": "glove.txt"}, "vectors for texts alone"),
+        ({"vectors": __file__}, "vectors for texts alone"),
         ({"per_step": True, "unknown": "drop"}, "unknown='vector' with per_step"),
         ({"class_weight": 3}, "class_weight of 'balanced', a dict or None, got 3"),
         ({"class_weight": {"a": "x"}}, "class_weight of numbers above 0, got 'x' for 'a'"),

@@ -9,7 +9,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 
 from unrolled.autoregressive import Autoregression, AutoregressiveNetwork, Stepper
 from unrolled.data.pieces import Pieces, PieceWindows
@@ -18,6 +17,7 @@ from unrolled.data.symbols import START
 from unrolled.errors import DataError, OptionError, ShapeError
 from unrolled.estimators.drawing import Drawing, draw_symbols, go_on, mean_chances
 from unrolled.estimators.generator_options import check_generator
+from unrolled.estimators.learned import Learned
 from unrolled.estimators.piece_reading import PieceReading, learn_pieces, read_context
 from unrolled.training.loop import fit, repeatable
 from unrolled.training.options import Training
@@ -32,7 +32,7 @@ CHUNK = 1024  # steps that are read at once when what is told is judged
 EMBEDDING = 32  # numbers of a symbol's vector, at most
 
 
-class SequenceGenerator(BaseEstimator):
+class SequenceGenerator(Learned):
     """Learns what comes next in sequences of values or of symbols, and goes on with them one step at a time.
 
         p(x(t+1) | x(1), …, x(t)) = softmax(W h(t) + b),   h(t) = f(h(t-1), x(t))        (values: x̂(t+1) = W h(t) + b)
@@ -172,15 +172,11 @@ class SequenceGenerator(BaseEstimator):
         inputs, targets = self.reading_.read(pieces, "X")
         train, valid = self._split(inputs, targets, vectors)
         self.architecture_ = self._architecture(0 if vectors is None else vectors.shape[1])
-        self.run_ = fit(
-            self.make_network, train, valid, self._training(len(train)), device=self._device(),
+        run = fit(
+            self.make_network, train, valid, self._training(len(train)), device=self.find_device(),
             progress=progress, folder=None if folder is None else folder / "stage-1", resume=resume,
         )  # fmt: skip
-        self.networks_: list[Any] = self.run_.members
-        if self.run_.interrupted:
-            self._note("Interrupted: goes on with what was learned until then.")
-        for failure in self.run_.failures.values():
-            self._note(f"A member is left out. {failure}")
+        self._take(run)
         return self
 
     @repeatable()
@@ -292,18 +288,11 @@ class SequenceGenerator(BaseEstimator):
         actual, told = self._values_told(X, context, skip)
         return float(np.mean((actual - told) ** 2))
 
-    def save(self, folder: str | Path) -> None:
-        """Write the generator into a new folder, for `unrolled.load`: JSON and safetensors, no pickle.
-
-        Raises:
-            RunFolderError: the folder exists, or cannot be written.
-        """
+    def write(self, folder: Path) -> None:
+        """Write the files of `save` into a folder that is there."""
         from unrolled.estimators.saving_generator import save_generator
-        from unrolled.training.checkpoint import whole_folder
 
-        self._check_fitted()
-        with whole_folder(Path(folder)) as partial:
-            save_generator(self, partial)
+        save_generator(self, folder)
 
     def make_network(self) -> AutoregressiveNetwork:
         """Make a network of the fitted architecture, with fresh weights."""
@@ -432,7 +421,7 @@ class SequenceGenerator(BaseEstimator):
         pieces = self.reading_.take(X, "X")
         vectors = self._scale_context(context, len(pieces))
         inputs, targets = self.reading_.read(pieces, "X")
-        device = self._device()
+        device = self.find_device()
         networks = [network.to(device) for network in self.networks_]
         found = []
         for number in range(len(inputs)):
@@ -471,20 +460,6 @@ class SequenceGenerator(BaseEstimator):
             counted[:, 1:] = targets[:, 1:] != 0  # the first stream tells the end for all
             found += zip(right[counted].tolist(), logs[counted].tolist(), strict=True)
         return found
-
-    def _device(self) -> torch.device:
-        wanted = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-        return torch.device(wanted)
-
-    def _note(self, text: str) -> None:
-        self.notes_.append(text)
-        logger.warning(text)
-
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "networks_"):
-            from sklearn.exceptions import NotFittedError
-
-            raise NotFittedError("This SequenceGenerator is not fitted yet. Call fit(X) first.")
 
 
 @torch.no_grad()

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from unrolled.autoregressive import Autoregression
 from unrolled.data.symbols import Symbols
 from unrolled.estimators.generator import SequenceGenerator
 from unrolled.estimators.generator_options import check_generator
+from unrolled.estimators.learned import write_folder
 from unrolled.estimators.piece_reading import PieceReading
 from unrolled.training.options import Training, TrainingRun
 
@@ -48,15 +49,7 @@ def save_generator(generator: SequenceGenerator, folder: Path) -> None:
         name: getattr(reading, name) for name in SCALES if getattr(reading, name) is not None
     }
     tensors |= {name: getattr(generator, name) for name in CONTEXT_SCALES if hasattr(generator, name)}
-    for number, network in enumerate(generator.networks_):
-        for name, tensor in network.state_dict().items():
-            tensors[f"member.{number}.{name}"] = tensor.cpu().numpy()
-    whole = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    save_file(whole, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(config, indent=1, allow_nan=False) + "\n", "utf-8")
-    for name, rows in (("history", generator.run_.history), ("timing", generator.run_.timing)):
-        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
-        (folder / f"{name}.jsonl").write_text(lines, "utf-8")
+    write_folder(generator, folder, config, tensors)
 
 
 def read_generator(config: Mapping[str, Any], place: Path, device: str) -> SequenceGenerator:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.numpy import load_file
-from safetensors.numpy import save as write_tensors
 
 from unrolled.data.text import Vocabulary
 from unrolled.encoders import Architecture
 from unrolled.errors import OptionError
 from unrolled.estimators.classifier import SequenceClassifier
+from unrolled.estimators.learned import write_folder
 from unrolled.estimators.reading import Reading
 from unrolled.estimators.regressor import SequenceRegressor
 from unrolled.estimators.sequences import SequenceEstimator
@@ -71,17 +71,7 @@ def save_sequence_estimator(estimator: SequenceEstimator, folder: Path) -> None:
     tensors = {name: getattr(estimator, name) for name in OF_TARGETS if hasattr(estimator, name)}
     if reading.mean is not None and reading.scale is not None:
         tensors |= {"mean": reading.mean, "scale": reading.scale}
-    for number, network in enumerate(estimator.networks_):
-        for name, tensor in network.state_dict().items():
-            tensors[f"member.{number}.{name}"] = tensor.cpu().numpy()
-    whole = {name: np.array(array, copy=None, order="C", ndmin=1) for name, array in tensors.items()}
-    (folder / "model.safetensors").write_bytes(
-        write_tensors(whole)
-    )  # save_file would hide it from other users
-    (folder / "config.json").write_text(json.dumps(config, indent=1, allow_nan=False) + "\n", "utf-8")
-    for name, rows in (("history", estimator.run_.history), ("timing", estimator.run_.timing)):
-        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
-        (folder / f"{name}.jsonl").write_text(lines, "utf-8")
+    write_folder(estimator, folder, config, tensors)
 
 
 def read_sequence_estimator(config: Mapping[str, Any], place: Path, device: str) -> SequenceEstimator:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from unrolled.data.pairs import SymbolReading
 from unrolled.data.symbols import Symbols
 from unrolled.encoder_decoder import CoderArchitecture, EncoderDecoder
+from unrolled.estimators.learned import write_folder
 from unrolled.estimators.reading import Reading
 from unrolled.estimators.transcriber import Transcriber
 from unrolled.training.options import Training, TrainingRun
@@ -46,15 +47,7 @@ def save_transcriber(transcriber: Transcriber, folder: Path) -> None:
     tensors: dict[str, Any] = {}
     if isinstance(source, Reading):
         tensors = {"mean": source.mean, "scale": source.scale}
-    for number, network in enumerate(transcriber.networks_):
-        for name, tensor in network.state_dict().items():
-            tensors[f"member.{number}.{name}"] = tensor.cpu().numpy()
-    whole = {name: np.array(array, copy=None, order="C", ndmin=1) for name, array in tensors.items()}
-    save_file(whole, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(config, indent=1, allow_nan=False) + "\n", "utf-8")
-    for name, rows in (("history", transcriber.run_.history), ("timing", transcriber.run_.timing)):
-        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
-        (folder / f"{name}.jsonl").write_text(lines, "utf-8")
+    write_folder(transcriber, folder, config, tensors)
 
 
 def read_transcriber(config: Mapping[str, Any], place: Path, device: str) -> Transcriber:

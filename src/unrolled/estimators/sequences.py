@@ -9,13 +9,13 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
 from unrolled.data.sequences import Sequences, SequenceSamples
 from unrolled.data.text import UNKNOWN
 from unrolled.encoders import Architecture, make_encoder
 from unrolled.errors import DataError, OptionError, ShapeError
+from unrolled.estimators.learned import Learned
 from unrolled.estimators.memory import check_memory
 from unrolled.estimators.reading import Reading, column_names, learn_to_read, match_vectors, take_sequences
 from unrolled.estimators.sample_weights import take_weights
@@ -23,7 +23,7 @@ from unrolled.training.loop import fit, repeatable
 from unrolled.training.members import call
 from unrolled.training.options import Training
 
-__all__ = ["CELLS", "LONG", "MODELS", "SequenceEstimator", "find_device"]
+__all__ = ["CELLS", "LONG", "MODELS", "SequenceEstimator"]
 
 logger = logging.getLogger("unrolled")
 
@@ -37,7 +37,7 @@ LONG = 50  # steps, from which on the gates start out to remember a whole sequen
 ROWS = 512  # sequences that are answered at once
 
 
-class SequenceEstimator(BaseEstimator):
+class SequenceEstimator(Learned):
     """The common part of `SequenceClassifier` and `SequenceRegressor`, where the arguments are described."""
 
     def __init__(
@@ -150,34 +150,20 @@ class SequenceEstimator(BaseEstimator):
         training = self._training(len(train))
         check_memory(
             type(self).__name__, self.architecture_, training, None if callable(self.model) else make_encoder,
-            self._device(), longest=train.sequences.longest, count=len(train), held=len(hold),
+            self.find_device(), longest=train.sequences.longest, count=len(train), held=len(hold),
         )  # fmt: skip
-        self.run_ = fit(
-            self.make_network, train, valid, training, device=self._device(), progress=progress,
+        run = fit(
+            self.make_network, train, valid, training, device=self.find_device(), progress=progress,
             folder=None if folder is None else folder / "stage-1", resume=resume,
         )  # fmt: skip
-        self.networks_ = self.run_.members
-        if self.run_.interrupted:
-            self._note("Interrupted: goes on with what was learned until then.")
-        for failure in self.run_.failures.values():
-            self._note(f"A member is left out. {failure}")
+        self._take(run)
         return self
 
-    def save(self, folder: str | Path, overwrite: bool = False) -> None:
-        """Write the estimator into a folder, for `unrolled.load`: JSON and safetensors, no pickle.
-
-        With `overwrite` a folder that already holds a run is replaced; anything else never is.
-
-        Raises:
-            RunFolderError: the folder exists, or cannot be written.
-            OptionError: the classes are of a kind that JSON does not hold.
-        """
+    def write(self, folder: Path) -> None:
+        """Write the files of `save` into a folder that is there."""
         from unrolled.estimators.saving_sequences import save_sequence_estimator
-        from unrolled.training.checkpoint import whole_folder
 
-        self._check_fitted()
-        with whole_folder(Path(folder), overwrite=overwrite) as partial:
-            save_sequence_estimator(self, partial)
+        save_sequence_estimator(self, folder)
 
     def check_options(self) -> None:
         """Raise an `OptionError` for an argument that is out of its range."""
@@ -226,7 +212,7 @@ class SequenceEstimator(BaseEstimator):
             raise OptionError(where, "unknown='vector' with per_step, where each word is answered", "'drop'")
         if self.training is not None and not isinstance(self.training, Training):
             raise OptionError(where, "training of unrolled.Training", repr(self.training))
-        self._device()
+        self.find_device()
 
     def check_files(self) -> None:
         """Raise a `DataError` where the file of vectors is not there: before anything is read for long."""
@@ -253,13 +239,6 @@ class SequenceEstimator(BaseEstimator):
             "another order" if same else f"others, as {', '.join(map(repr, odd[:3]))}",
             "Pass X[list(estimator.feature_names_in_)].",
         )  # fmt: skip
-
-    def _device(self) -> torch.device:
-        return find_device(self)
-
-    def _note(self, text: str) -> None:
-        self.notes_.append(text)
-        logger.warning(text)
 
     def _learn_to_read(self, given: Sequences | list[list[str]], learn: NDArray[np.int64]) -> Sequences:
         """Find out how sequences like those of the numbers `learn` are read, and read all; not scaled yet."""
@@ -414,12 +393,6 @@ class SequenceEstimator(BaseEstimator):
             **fixed,
         )
 
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "networks_"):
-            from sklearn.exceptions import NotFittedError
-
-            raise NotFittedError(f"This {type(self).__name__} is not fitted yet. Call fit(X, y) first.")
-
     @repeatable()
     def _answer(self, X: Any, finish: Callable[[Tensor], Tensor]) -> tuple[NDArray[np.float64], Sequences]:
         """The mean of the members' answers, (n, outputs), or with `per_step` (all steps, outputs)."""
@@ -427,7 +400,7 @@ class SequenceEstimator(BaseEstimator):
         self._check_columns(X)
         sequences = self.reading_.read(X)
         samples = SequenceSamples(sequences, None, ragged=sequences.ragged)
-        device = self._device()
+        device = self.find_device()
         networks = [network.to(device) for network in self.networks_]
         order = np.argsort(sequences.lengths, kind="stable")  # like lengths together: little padding
         count = len(sequences.values) if self.per_step else len(sequences)
@@ -461,17 +434,3 @@ class SequenceEstimator(BaseEstimator):
         if not sequences.ragged:
             return answers.reshape(len(sequences), sequences.longest, *answers.shape[1:])
         return list(np.split(answers, sequences.starts[1:-1]))
-
-
-def find_device(estimator: Any) -> torch.device:
-    """The device that an estimator's `device` asks for.
-
-    Raises:
-        OptionError: it is not there.
-    """
-    wanted: str = estimator.device
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise OptionError(type(estimator).__name__, "a CUDA device", "none", "Pass device='cpu'.")
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)

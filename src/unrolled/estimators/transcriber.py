@@ -5,20 +5,20 @@ import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 
 from unrolled.data.pairs import PairSamples, SymbolReading, holds_numbers, split_symbols
 from unrolled.data.sequences import Sequences, take_numbers
 from unrolled.encoder_decoder import ATTENTION, CoderArchitecture, EncoderDecoder
 from unrolled.errors import OptionError, ShapeError
 from unrolled.estimators.beam import search
+from unrolled.estimators.learned import Learned
 from unrolled.estimators.memory import free_memory
 from unrolled.estimators.reading import Reading
-from unrolled.estimators.sequences import CELLS, LONG, find_device
+from unrolled.estimators.sequences import CELLS, LONG
 from unrolled.estimators.transcript_scores import score_transcripts
 from unrolled.training.loop import fit, repeatable
 from unrolled.training.options import Training
@@ -49,7 +49,7 @@ class Transcription:
     attention: NDArray[np.float32] | None = None
 
 
-class Transcriber(BaseEstimator):
+class Transcriber(Learned):
     """Writes for a sequence another one, of another length: of a date, a spelling, a sentence, strokes of a pen.
 
     An encoder reads the source in both directions, a decoder starts from its last state and writes the target symbol by
@@ -182,15 +182,11 @@ class Transcriber(BaseEstimator):
         )  # fmt: skip
         training = self._training(len(train))
         self._check_memory(training, train)
-        self.run_ = fit(
-            self.make_network, train, valid, training, device=find_device(self), progress=progress,
+        run = fit(
+            self.make_network, train, valid, training, device=self.find_device(), progress=progress,
             folder=None if folder is None else folder / "stage-1", resume=resume,
         )  # fmt: skip
-        self.networks_ = cast(list[EncoderDecoder], self.run_.members)
-        if self.run_.interrupted:
-            self._note("Interrupted: goes on with what was learned until then.")
-        for failure in self.run_.failures.values():
-            self._note(f"A member is left out. {failure}")
+        self._take(run)
         return self
 
     @repeatable()
@@ -229,7 +225,7 @@ class Transcriber(BaseEstimator):
                 "transcribe", "a transcriber with attention", "attention=None", "Leave return_attention out."
             )
         sources = self._read(_listed(X))
-        device = find_device(self)
+        device = self.find_device()
         networks = [network.to(device) for network in self.networks_]
         order = np.argsort(sources.lengths, kind="stable")  # like lengths together: little padding
         samples = PairSamples(sources, Sequences(np.zeros(len(order), np.int64), np.arange(len(order) + 1)))
@@ -281,18 +277,11 @@ class Transcriber(BaseEstimator):
         """
         return self._scores(X, y, beam)["symbol_error_rate"]
 
-    def save(self, folder: str | Path) -> None:
-        """Write the transcriber into a new folder, for `unrolled.load`: JSON and safetensors, no pickle.
-
-        Raises:
-            RunFolderError: the folder exists, or cannot be written.
-        """
+    def write(self, folder: Path) -> None:
+        """Write the files of `save` into a folder that is there."""
         from unrolled.estimators.saving_transcriber import save_transcriber
-        from unrolled.training.checkpoint import whole_folder
 
-        self._check_fitted()
-        with whole_folder(Path(folder)) as partial:
-            save_transcriber(self, partial)
+        save_transcriber(self, folder)
 
     def check_options(self) -> None:
         """Raise an `OptionError` for an argument that is out of its range."""
@@ -316,15 +305,11 @@ class Transcriber(BaseEstimator):
             raise OptionError("Transcriber", "training of unrolled.Training", repr(self.training))
         if self.training is not None and self.epochs is not None:
             raise OptionError("Transcriber", "epochs, or training with its own", "both", "Leave epochs out.")
-        find_device(self)
+        self.find_device()
 
     def make_network(self) -> EncoderDecoder:
         """Make a network of the fitted architecture, with fresh weights."""
         return EncoderDecoder(self.architecture_)
-
-    def _note(self, text: str) -> None:
-        self.notes_.append(text)
-        logger.warning(text)
 
     def _learn_sources(self, X: Any) -> Sequences:
         """Find out how sources like these are read, and read them; numbers are not scaled yet."""
@@ -388,7 +373,7 @@ class Transcriber(BaseEstimator):
         if a.attention:
             needed += 3.0 * long * wide * (1 + 2 * a.units * (a.attention == "additive"))
         needed *= 4 * training.members * min(training.batch_size, len(train)) * 1.5
-        free = free_memory(find_device(self))
+        free = free_memory(self.find_device())
         if free is not None and needed > free:
             raise OptionError(
                 "Transcriber",
@@ -397,12 +382,6 @@ class Transcriber(BaseEstimator):
                 f"{free / 1e9:,.1f} GB free",
                 "Lower the batch_size of `training`, take attention='dot', or train fewer members at once.",
             )
-
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "networks_"):
-            from sklearn.exceptions import NotFittedError
-
-            raise NotFittedError("This Transcriber is not fitted yet. Call fit(X, y) first.")
 
     def _scores(self, X: Any, y: Any, beam: int) -> dict[str, float]:
         self._check_fitted()
