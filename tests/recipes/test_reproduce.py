@@ -104,6 +104,7 @@ def test_rows_say_how_far_they_are():
     higher = Row("E3", "x", "accuracy", 0.98, (0.97,), lower=False)
     assert higher.reached is False and "worse by 1.00 points" in cells(higher)
     assert Row("E3", "x", "accuracy", 0.98, (0.981,), lower=False).reached
+    assert Row("E5a", "x", "riders a day", 42_143.0, (42_143.4,)).reached  # as printed
     nothing = Row("E6", "x", "accuracy", 0.98, (), note="no data")
     assert nothing.reached is None and cells(nothing)[3] == "–"
     text = as_markdown([lower, nothing], {"threads": "2"})

@@ -34,7 +34,7 @@ __all__ = ["Forecaster"]
 logger = logging.getLogger("unrolled")
 
 FIRST_MEMBERS = 2  # of each model, trained without the rows that measure the intervals
-CANDIDATES = ("linear", "gru", "conv-gru")  # what "auto" chooses among, or averages; of equals the first
+CANDIDATES = ("linear", "gru")  # what "auto" chooses among, or averages; of equals the first
 
 
 class Forecaster(BaseEstimator):
@@ -49,8 +49,8 @@ class Forecaster(BaseEstimator):
     Args:
         horizon: steps to forecast, at least 1.
         model: "rnn", "lstm", "gru", "conv-gru" (a convolution of stride 2 in front), "wavenet" (dilated causal
-            convolutions), "linear" (the line alone), or "auto": "gru", "conv-gru", "linear" or the mean of some of
-            them, whichever has the least error on the rows that are held back at first.
+            convolutions), "linear" (the line alone), or "auto": "gru", "linear" or their mean, whichever has the
+            least error on the rows that are held back at first.
         input_steps: steps that the network reads; by default from the horizon, the season and the rows.
         season: steps of a season; by default found in the training part.
         members: networks to train and average.

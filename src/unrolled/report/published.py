@@ -52,6 +52,10 @@ class Row:
         """Whether the median is as good as the published figure; None where there is nothing to compare."""
         if self.published is None or self.median is None or not self.whole:
             return None
+        if figure(self.median, self.unit) == figure(
+            self.published, self.unit
+        ):  # theirs is printed in so many digits
+            return True
         return self.median <= self.published if self.lower else self.median >= self.published
 
 
