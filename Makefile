@@ -16,7 +16,7 @@ demo: $(VENV)/.installed
 	$(VENV)/bin/unrolled demo
 
 test: $(VENV)/.installed-dev
-	$(RUN) pytest
+	$(RUN) pytest -n 2 --dist loadfile
 
 slow: $(VENV)/.installed-dev
 	$(RUN) pytest -m slow --timeout 3000
