@@ -36,7 +36,8 @@ def folder(tmp_path_factory):
 
 
 def train(folder, name, *words, out):
-    sizes = ["--units", "16", "--steps", "16", "--cell", "gru", "--length", "30"]
+    usual = {"--units": "16", "--steps": "16", "--cell": "gru", "--length": "30"}
+    sizes = [word for pair in usual.items() if pair[0] not in words for word in pair]
     return _run(["train", "generator", str(folder / name), *sizes, *words, "--out", str(out), "--json"])
 
 

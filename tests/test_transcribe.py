@@ -17,7 +17,7 @@ from unrolled.estimators import transcriber as room
 FILES = {
     "config.json", "model.safetensors", "history.jsonl", "timing.jsonl", "metrics.json", "predictions.csv", "report.html",
 }  # fmt: skip
-OPTIONS = ["--model", "gru", "--units", "16", "--members", "1", "--epochs", "25"]
+OPTIONS = {"--model": "gru", "--units": "16", "--members": "1", "--epochs": "25"}
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +45,27 @@ def run(folder):
     return out
 
 
+def test_what_is_asked_for_stays_asked_for(folder, tmp_path, capsys, monkeypatch):
+    """A second --units would win unsaid; a run is resumed by the same options alone."""
+    words = ["train", "transcriber", str(folder / "pairs.csv"), "--out", str(tmp_path / "new")]
+    assert _run([*words, "--units", "8", "--units", "16"]) == 2
+    assert "--units: expected one, got 2. Give it once." in capsys.readouterr().err
+
+    def killed(*args, **options):
+        (tmp_path / "new.partial" / "stage-1").mkdir()
+        (tmp_path / "new.partial" / "stage-1" / "checkpoint-000001.safetensors").write_bytes(b"")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(room.Transcriber, "fit", killed)
+    pairs = ["--source", "plain", "--target", "secret"]
+    assert _run([*words, *pairs, "--units", "8"]) == 130
+    assert _run([*words, *pairs, "--units", "16", "--resume"]) == 2
+    assert "one with another units. Start anew without --resume" in capsys.readouterr().err
+
+
 def train(path, *words, out):
-    return _run(["train", "transcriber", str(path), *words, *OPTIONS, "--out", str(out), "--json"])
+    usual = [word for pair in OPTIONS.items() if pair[0] not in words for word in pair]
+    return _run(["train", "transcriber", str(path), *words, *usual, "--out", str(out), "--json"])
 
 
 def transcribe(monkeypatch, run, text, *words):

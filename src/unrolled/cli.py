@@ -12,6 +12,7 @@ from unrolled.commands.arguments import check_once, spread
 from unrolled.commands.classify import classify, regress
 from unrolled.commands.forecast import backtest, demo, forecast, predict
 from unrolled.commands.generate import generate, train_generator
+from unrolled.commands.options import Json
 from unrolled.commands.reproduce import compare, reproduce
 from unrolled.commands.terminal import Notes, print_json, say
 from unrolled.commands.transcribe import train_transcriber, transcribe
@@ -46,9 +47,7 @@ def _options(
     pass
 
 
-def info(
-    as_json: Annotated[bool, Option("--json", help="Print the result as JSON on standard output.")] = False,
-) -> None:
+def info(as_json: Json = False) -> None:
     """Show versions, the processor's features, the kernels in use and the threads."""
     from unrolled.commands.machine import machine_facts
 

@@ -15,9 +15,13 @@ def check_once(command: Any, words: list[str]) -> None:
     Raises:
         OptionError: there is one.
     """
-    asked = getattr(command, "commands", {}).get(words[0]) if words else None
+    asked = command
+    for word in words:  # of `train generator` the second one is the command
+        if word not in getattr(asked, "commands", {}):
+            break
+        asked = asked.commands[word]
     given = [word.partition("=")[0] for word in words[: words.index("--") if "--" in words else None]]
-    for option in [] if asked is None else asked.params:
+    for option in asked.params:
         if option.param_type_name == "option" and not (option.multiple or option.is_flag):
             count = sum(given.count(name) for name in option.opts)
             if count > 1:

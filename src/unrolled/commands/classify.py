@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from unrolled.commands.terminal import console, new_folder, number, print_json, say, say_wrapped, write_csv
+from unrolled.commands.options import Device, Json, Out, Overwrite, Resume, Seed
+from unrolled.commands.terminal import (
+    console,
+    new_folder,
+    number,
+    print_json,
+    run_folder,
+    say,
+    say_wrapped,
+    write_csv,
+)
 from unrolled.errors import DataError, OptionError
 
 if TYPE_CHECKING:
@@ -47,12 +57,6 @@ Test = Annotated[
 Group = Annotated[
     str | None, Option(help="Column of what sequences belong to, as a speaker: whole ones are held out.")
 ]
-Seed = Annotated[int, Option(help="The same seed gives the same bits.")]
-Device = Annotated[str, Option(help="auto, cpu or cuda.")]
-Out = Annotated[Path | None, Option(help="Run folder to write; by default a new one in runs/.")]
-Overwrite = Annotated[bool, Option("--overwrite", help="Replace the run in that folder.")]
-Resume = Annotated[bool, Option("--resume", help="Go on where a run that was killed left off.")]
-Json = Annotated[bool, Option("--json", help="Print the result as JSON on standard output.")]
 
 OF_ESTIMATORS = (
     "model", "units", "layers", "bidirectional", "max_steps", "vectors", "per_step", "valid_size", "members", "seed",
@@ -162,7 +166,6 @@ def _run_table(
 ) -> None:
     """Read a table, train and score on it, and show what came of it."""
     from unrolled.data.labelled import read_labelled
-    from unrolled.training.checkpoint import whole_folder
 
     estimator.check_options()
     estimator.check_files()
@@ -175,10 +178,8 @@ def _run_table(
         read = read.with_test(read_labelled(test, **columns, **how))
     estimator.columns_ = columns
     out = out or new_folder(f"{data.name.split('.')[0]}-{label}")
-    asked = {"data": str(data), **columns, **estimator.get_params(deep=False), "test_size": test_size}
-    asked |= {"test": test, "group": group}
-    asked.pop("device")  # another one may go on
-    with whole_folder(out, overwrite=overwrite, resume=resume, asked=asked) as partial:
+    asked = {"data": str(data), **columns, "test_size": test_size, "test": test, "group": group}
+    with run_folder(out, estimator, overwrite=overwrite, resume=resume, **asked) as partial:
         say(f"Read {len(read):,} {'texts' if columns['text'] else 'sequences'}.")
         for note in read.notes:
             say_wrapped(f"• {note}")

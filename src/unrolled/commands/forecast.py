@@ -11,12 +11,14 @@ from typer import Argument, Option
 
 from unrolled.commands.arguments import seconds
 from unrolled.commands.classify import predict_sequences
+from unrolled.commands.options import Device, Json, Out, Overwrite, Resume, Seed
 from unrolled.commands.terminal import (
     check_new,
     console,
     new_folder,
     number,
     print_json,
+    run_folder,
     say,
     say_wrapped,
     write_csv,
@@ -58,12 +60,6 @@ Gaps = Annotated[str, Option(help="fill (by straight lines, flagged) or refuse."
 Season = Annotated[int | None, Option(help="Steps of a season; by default found in the data.")]
 InputSteps = Annotated[int | None, Option(help="Steps that the network reads; by default chosen.")]
 TestSize = Annotated[float, Option(help="Share of the rows, the last ones, to score on.")]
-Seed = Annotated[int, Option(help="The same seed gives the same bits.")]
-Device = Annotated[str, Option(help="auto, cpu or cuda.")]
-Out = Annotated[Path | None, Option(help="Run folder to write; by default a new one in runs/.")]
-Overwrite = Annotated[bool, Option("--overwrite", help="Replace the run in that folder.")]
-Resume = Annotated[bool, Option("--resume", help="Go on where a run that was killed left off.")]
-Json = Annotated[bool, Option("--json", help="Print the result as JSON on standard output.")]
 
 
 def forecast(
@@ -268,17 +264,11 @@ def _forecast_table(
 ) -> None:
     from unrolled.data.table import show_time
     from unrolled.report.run import run_forecast
-    from unrolled.training.checkpoint import whole_folder
 
     out = out or new_folder(name)
     target = " and ".join(map(repr, table.targets))
-    asked = forecaster.get_params(deep=False) | {
-        "targets": table.targets,
-        "rows": len(table),
-        "test_size": test_size,
-    }
-    asked.pop("device")  # another one may go on
-    with whole_folder(out, overwrite=overwrite, resume=resume, asked=asked) as partial:
+    asked = {"targets": table.targets, "rows": len(table), "test_size": test_size}
+    with run_folder(out, forecaster, overwrite=overwrite, resume=resume, **asked) as partial:
         span = f"{show_time(table.times.min())} to {show_time(table.times.max())}"
         of = f"{len(table.names):,} series of {target}" if len(table.names) > 1 else target
         say(f"Read {len(table):,} rows of {of}: {table.frequency.label}, {span}.")

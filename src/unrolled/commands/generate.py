@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from unrolled.commands.terminal import check_new, console, new_folder, print_json, say, say_wrapped, write_csv
+from unrolled.commands.options import Device, Json, Out, Overwrite, Resume, Seed
+from unrolled.commands.terminal import (
+    check_new,
+    console,
+    new_folder,
+    print_json,
+    run_folder,
+    say,
+    say_wrapped,
+    write_csv,
+    write_whole,
+)
 from unrolled.errors import DataError, OptionError, RunFolderError
 
 if TYPE_CHECKING:
@@ -53,19 +64,18 @@ def train_generator(
     members: Annotated[int, Option(help="Networks to train and average.")] = 1,
     test_size: Annotated[float, Option(help="Share to score on: of the pieces, or the end of one.")] = 0.1,
     length: Annotated[int, Option(help="Steps to make for the report.")] = 200,
-    seed: Annotated[int, Option(help="The same seed gives the same bits.")] = 0,
-    device: Annotated[str, Option(help="auto, cpu or cuda.")] = "auto",
-    out: Annotated[Path | None, Option(help="Run folder to write; by default a new one in runs/.")] = None,
-    overwrite: Annotated[bool, Option("--overwrite", help="Replace the run in that folder.")] = False,
-    resume: Annotated[bool, Option("--resume", help="Go on where a run that was killed left off.")] = False,
-    as_json: Annotated[bool, Option("--json", help="Print the result as JSON on standard output.")] = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: Out = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    as_json: Json = False,
 ) -> None:
     """Learn what comes next in DATA, and score the model on a part held out."""
     from unrolled.data.piece_files import read_piece_file
     from unrolled.estimators.generator import SequenceGenerator
     from unrolled.estimators.generator_options import check_generator
     from unrolled.report.run_pieces import run_generation
-    from unrolled.training.checkpoint import whole_folder
 
     generator = SequenceGenerator(
         cell, units=units, layers=layers, activation=activation, filters=list(filters), dropout=dropout, steps=steps,
@@ -79,7 +89,8 @@ def train_generator(
     generator.kind = "values" if file.kind == "values" else "symbols"
     generator.columns_ = {"columns": list(file.columns), "id": id, "time": time, "kind": file.kind}
     out = out or new_folder(f"{data.name.split('.')[0]}-generator")
-    with whole_folder(out, overwrite=overwrite, resume=resume) as partial:
+    asked = {"data": str(data), **generator.columns_, "test_size": test_size, "length": length}
+    with run_folder(out, generator, overwrite=overwrite, resume=resume, **asked) as partial:
         of = f"{len(file.pieces):,} pieces" if len(file.pieces) > 1 else "one piece"
         what = "characters" if file.kind == "text" else f"steps of {', '.join(file.columns)} ({file.kind})"
         say(f"Read {of}: {file.steps:,} {what}.")
@@ -112,7 +123,7 @@ def generate(
     out: Annotated[Path | None, Option(help="File to write: .csv, .txt, or .mid of notes.")] = None,
     with_seed: Annotated[bool, Option("--with-seed", help="Write what was read, too.")] = False,
     overwrite: Annotated[bool, Option("--overwrite", help="Replace that file.")] = False,
-    as_json: Annotated[bool, Option("--json", help="Print the result as JSON on standard output.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Go on with the model of RUN from a seed, or from the start where starts were learned."""
     from unrolled.estimators.generator import SequenceGenerator
@@ -139,7 +150,7 @@ def generate(
         if out is None:
             print(whole)
         else:
-            _write(out, lambda partial: partial.write_text(whole, "utf-8"))
+            write_whole(out, lambda partial: partial.write_text(whole, "utf-8"))
         plain: Any = whole
     else:
         plain = _put_out(whole, tuple(known["columns"]), out, shown=out is None and not as_json)
@@ -200,27 +211,12 @@ def _put_out(whole: Any, columns: tuple[str, ...], out: Path | None, *, shown: b
     frame = made_frame(whole, columns)
     if out is not None and out.suffix.lower() in MIDI:
         notes = np.asarray(whole)
-        _write(out, lambda partial: write_midi(partial, notes.reshape(len(notes), -1)))
+        write_whole(out, lambda partial: write_midi(partial, notes.reshape(len(notes), -1)))
     else:
         write_csv(frame, out)
     if shown:
         _show_rows(frame)
     return json.loads(frame.to_json(orient="records"))
-
-
-def _write(out: Path, write: Any) -> None:
-    """Write a file whole or not at all, and say so."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = out.with_name(out.name + ".partial")
-        write(partial)
-        partial.replace(out)
-    except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        raise RunFolderError(
-            str(out), "a file that can be written", reason, "Choose another --out."
-        ) from error
-    say(f"Written: {out}")
 
 
 def _show_scores(run: "PieceRun") -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from unrolled.commands.options import Json
 from unrolled.commands.terminal import check_new, console, new_folder, print_json, say, say_wrapped, write_csv
 from unrolled.errors import OptionError
 
@@ -24,7 +25,7 @@ def reproduce(
     quick: Annotated[bool, Option("--quick", help="Two seeds, few epochs, the short experiments.")] = False,
     out: Annotated[Path | None, Option(help="Folder to write; by default a new one in runs/.")] = None,
     overwrite: Annotated[bool, Option("--overwrite", help="Replace that folder.")] = False,
-    as_json: Annotated[bool, Option("--json", help="Print the result as JSON on standard output.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Run the published experiments by their published protocols, and show our figures beside theirs."""
     from unrolled.commands.machine import machine_facts
@@ -73,7 +74,7 @@ def compare(
     seeds: Annotated[int, Option(help="Networks for each figure; the errors' median is shown.")] = 1,
     out: Annotated[Path | None, Option(help="CSV file to write; it must not exist.")] = None,
     overwrite: Annotated[bool, Option("--overwrite", help="Replace that file.")] = False,
-    as_json: Annotated[bool, Option("--json", help="Print the result as JSON on standard output.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Compare SimpleRNN, LSTM, GRU and convolutions: parameters, memory, time, and error as the span grows."""
     import dataclasses

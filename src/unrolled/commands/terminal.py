@@ -3,6 +3,8 @@
 import json
 import logging
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ __all__ = [
     "new_folder",
     "number",
     "print_json",
+    "run_folder",
     "say",
     "say_wrapped",
     "write_csv",
+    "write_whole",
 ]
 
 
@@ -28,6 +32,17 @@ def new_folder(name: str) -> Path:
     while (out := Path("runs") / (plain if number == 1 else f"{plain}-{number}")).exists():
         number += 1
     return out
+
+
+def run_folder(
+    out: Path, estimator: Any, *, overwrite: bool, resume: bool, **asked: Any
+) -> AbstractContextManager[Path]:
+    """The run folder while it is made (`whole_folder`); `resume` goes on with the same estimator and `asked` alone."""
+    from unrolled.training.checkpoint import whole_folder
+
+    asked = estimator.get_params(deep=False) | asked
+    asked.pop("device")  # another one may go on
+    return whole_folder(out, overwrite=overwrite, resume=resume, asked=asked)
 
 
 def check_new(out: Path | None, overwrite: bool) -> None:
@@ -44,12 +59,20 @@ def write_csv(frame: Any, out: Path | None) -> None:
     Raises:
         RunFolderError: it cannot be written.
     """
-    if out is None:
-        return
+    if out is not None:
+        write_whole(out, lambda partial: frame.to_csv(partial, index=False))
+
+
+def write_whole(out: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file, whole or not at all, by a function of its path, and say so.
+
+    Raises:
+        RunFolderError: it cannot be written.
+    """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         partial = out.with_name(out.name + ".partial")
-        frame.to_csv(partial, index=False)
+        write(partial)
         partial.replace(out)
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()

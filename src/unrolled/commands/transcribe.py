@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from unrolled.commands.terminal import console, new_folder, print_json, say, say_wrapped
+from unrolled.commands.options import Device, Json, Out, Overwrite, Resume, Seed
+from unrolled.commands.terminal import console, new_folder, print_json, run_folder, say, say_wrapped
 from unrolled.errors import DataError, InputError, RunFolderError
 
 if TYPE_CHECKING:
@@ -39,18 +40,17 @@ def train_transcriber(
         float, Option(help="Share of the training part by which the best weights are kept.")
     ] = 0.0,
     test_size: Annotated[float, Option(help="Share of the sources to score on.")] = 0.1,
-    seed: Annotated[int, Option(help="The same seed gives the same bits.")] = 0,
-    device: Annotated[str, Option(help="auto, cpu or cuda.")] = "auto",
-    out: Annotated[Path | None, Option(help="Run folder to write; by default a new one in runs/.")] = None,
-    overwrite: Annotated[bool, Option("--overwrite", help="Replace the run in that folder.")] = False,
-    resume: Annotated[bool, Option("--resume", help="Go on where a run that was killed left off.")] = False,
-    as_json: Annotated[bool, Option("--json", help="Print the result as JSON on standard output.")] = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: Out = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    as_json: Json = False,
 ) -> None:
     """Learn to write one column of PAIRS from the other, and score the model on a part held out."""
     from unrolled.data.pairs import read_pairs
     from unrolled.estimators.transcriber import Transcriber
     from unrolled.report.run_transcripts import run_transcription
-    from unrolled.training.checkpoint import whole_folder
 
     options: dict[str, Any] = {
         "units": units, "layers": layers, "dropout": dropout, "members": members, "epochs": epochs,
@@ -62,7 +62,8 @@ def train_transcriber(
     pairs = read_pairs(data, source, target)
     transcriber.columns_ = pairs.columns
     out = out or new_folder(f"{data.name.split('.')[0]}-{pairs.columns[1]}")
-    with whole_folder(out, overwrite=overwrite, resume=resume) as partial:
+    asked = {"data": str(data), "columns": pairs.columns, "test_size": test_size}
+    with run_folder(out, transcriber, overwrite=overwrite, resume=resume, **asked) as partial:
         say(f"Read {len(pairs):,} pairs: {pairs.columns[0]!r} to {pairs.columns[1]!r}.")
         run = run_transcription(
             pairs, transcriber, partial, test_size=test_size, title=f"{pairs.columns[0]} to {pairs.columns[1]}",
@@ -81,7 +82,7 @@ def transcribe(
     max_length: Annotated[
         int | None, Option(help="Symbols of an answer, at most; by default twice the longest target.")
     ] = None,
-    device: Annotated[str, Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     as_json: Annotated[bool, Option("--json", help="Write a JSON object for each line.")] = False,
 ) -> None:
     """Transcribe standard input with the model of RUN: a line for each line, as soon as it is read.
