@@ -9,7 +9,16 @@ from numpy.typing import NDArray
 from unrolled.data.frequency import Frequency, show_time, steps_of, time_of
 from unrolled.errors import DataError
 
-__all__ = ["Rows", "count", "in_order", "on_calendar", "rows_between", "some_names", "with_values"]
+__all__ = [
+    "Rows",
+    "count",
+    "in_order",
+    "join_words",
+    "on_calendar",
+    "rows_between",
+    "some_names",
+    "with_values",
+]
 
 ROOM = 50  # rows that a calendar may put in the place of one; more of them are a wrong time stamp
 
@@ -42,6 +51,15 @@ class Rows:
     def named(self, row: int) -> str:
         """Name a row's series for an error, where there are several: " in series 'a'"."""
         return f" in series {self.names[self.series[row]]!r}" if len(self.names) > 1 else ""
+
+
+def join_words(words: list[str]) -> str:
+    """Join words as a sentence does.
+
+    >>> join_words(["naive"]), join_words(["naive", "linear", "sarima"])
+    ('naive', 'naive, linear and sarima')
+    """
+    return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 
 def count(number: int, thing: str) -> str:

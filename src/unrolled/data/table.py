@@ -123,6 +123,16 @@ class Table:
         """
         return self._cut(self.starts[:-1], np.clip(last_rows, self.starts[:-1], self.starts[1:]))
 
+    def complete(self) -> "Table":
+        """Return the table itself; raise where a column of a series has no value at all to go on with."""
+        lacking = np.isnan(self.values)
+        if lacking.any():
+            column = self.columns[int(np.argmax(lacking.any(axis=0)))]
+            series = self.names[int(self.owner[np.argmax(lacking.any(axis=1))])]
+            got = "empty cells only" + (f" in series {series!r}" if series else "")
+            raise DataError(f"column {column!r}", "values", got, "Give rows that have some.")
+        return self
+
     def last(self, n: int) -> "Table":
         """Return the last `n` rows of each series, or all of one that has fewer."""
         return self._cut(np.maximum(self.starts[:-1], self.starts[1:] - n), self.starts[1:])

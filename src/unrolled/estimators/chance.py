@@ -1,12 +1,15 @@
 """Whether a model is better than a baseline, or only seems so on the few sequences that were held out."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FEW", "describe_gain", "paired_gain", "stand"]
+from unrolled.data.calendar_rows import join_words
+
+__all__ = ["FEW", "describe_gain", "paired_gain", "stand", "stand_by_error"]
 
 FEW = 30  # held-out sequences, below which every score is a rough one
 MARKS = {"wins": "✓", "loses": "✗", "ties": "=", "unknown": "?"}
@@ -62,17 +65,46 @@ def stand(gains: Mapping[str, Mapping[str, float | None]], label: Callable[[str]
     """
     worse = [label(name) for name, gain in gains.items() if gain["hi"] is not None and gain["hi"] < 0]
     open_ = {name: gain for name, gain in gains.items() if gain["lo"] is None or gain["lo"] <= 0}
-    among = " and ".join(map(label, open_))
+    among = join_words(list(map(label, open_)))
     if not gains:
         kind, words = "unknown", "Not compared with any baseline"
     elif worse:
-        kind, words = "loses", f"The model loses to {' and '.join(worse)}"
+        kind, words = "loses", f"The model loses to {join_words(worse)}"
     elif not open_:
         kind, words = "wins", "Beats every baseline"
     elif all(gain["mean"] == 0 for gain in open_.values()):
         kind, words = "ties", f"No better than {among}"
     else:
         kind, words = "unknown", f"Too few held out to tell it from {among}"
+    return {"kind": kind, "mark": MARKS[kind], "words": words}
+
+
+def stand_by_error(
+    mine: float, others: Mapping[str, float], label: Callable[[str], str], tie: float = 1.0
+) -> dict[str, str]:
+    """The same by errors alone, where what chance does is not known.
+
+    Args:
+        mine: the model's error.
+        others: of each baseline.
+        label: writes a baseline's name.
+        tie: errors of a ratio between this and 1 are equal.
+
+    >>> stand_by_error(1.0, {"mean": 0.9, "copy": 2.0}, str)["words"]
+    'The model loses to mean'
+    """
+    better = [label(name) for name, error in others.items() if error < tie * mine]
+    equal = [label(name) for name, error in others.items() if mine >= tie * error]
+    if not others:
+        kind, words = "unknown", "Not compared with any baseline"
+    elif not math.isfinite(mine):
+        kind, words = "loses", "The model's error is not a number"
+    elif better:
+        kind, words = "loses", f"The model loses to {join_words(better)}"
+    elif equal:
+        kind, words = "ties", f"No better than {join_words(equal)}"
+    else:
+        kind, words = "wins", "Beats every baseline"
     return {"kind": kind, "mark": MARKS[kind], "words": words}
 
 

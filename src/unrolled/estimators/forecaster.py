@@ -14,17 +14,16 @@ from sklearn.base import BaseEstimator
 
 from unrolled.data.ahead import future_frame, known_ahead
 from unrolled.data.calendar_rows import count, some_names
-from unrolled.data.features import Features
 from unrolled.data.frequency import Frequency
 from unrolled.data.table import Table, read_table
 from unrolled.data.windows import Windows
 from unrolled.errors import DataError, OptionError
 from unrolled.estimators.ensemble import STEPS, Architecture, fit_lines, steps_within, train
 from unrolled.estimators.frames import forecast_frame
-from unrolled.estimators.intervals import Bounds, Conformal, Widened, bounds_of_quantiles, quantiles_of
+from unrolled.estimators.intervals import Bounds, Conformal, Widened, bounds_of_quantiles
 from unrolled.estimators.lines import Lines, candidate_lengths
 from unrolled.estimators.options import check_options
-from unrolled.estimators.plan import SHORTEST, held_back, input_steps, rows_needed, season_of, stops
+from unrolled.estimators.plan import SHORTEST, decide, held_back, stops
 from unrolled.estimators.scores import Backtest
 from unrolled.training.loop import repeatable
 from unrolled.training.options import Training, TrainingRun
@@ -34,7 +33,6 @@ __all__ = ["Forecaster"]
 logger = logging.getLogger("unrolled")
 
 FIRST_MEMBERS = 2  # of each model, trained without the rows that measure the intervals
-CANDIDATES = ("linear", "gru")  # what "auto" chooses among, or averages; of equals the first
 
 
 class Forecaster(BaseEstimator):
@@ -197,7 +195,7 @@ class Forecaster(BaseEstimator):
         longest = int(np.diff(table.starts).max())
         learn = stops(table, held_back(longest, self.horizon))
         learned = learn - table.starts[:-1]
-        models = self._look_at(table, learn)
+        self.features_, self.architecture_, models = decide(self, table, learn, self._note)
         shortest = None if len(learned) == 1 else min(SHORTEST, self.input_steps_)
         enough = np.isin(table.names, self.features_.series)
 
@@ -225,72 +223,6 @@ class Forecaster(BaseEstimator):
         parts = cut(window, stop=learned), cut(window, first=learned), cut(window)
         self._learn(models, parts, lines, start, progress=progress, folder=folder, resume=resume)
         return self
-
-    def _look_at(self, table: Table, learn: NDArray[np.int64]) -> Sequence[str]:
-        """Decide on scales, season and window by the rows before `learn` (series,) alone; return the models to try."""
-        rows = learn - table.starts[:-1]
-        shortest, horizon = self.input_steps or SHORTEST, self.horizon
-        short = rows < horizon + shortest
-        if short.all():
-            needed = rows_needed(shortest, horizon)
-            raise DataError(
-                f"column {table.targets[0]!r}",
-                f"at least {needed:,} rows for a window of {shortest} steps and a horizon of {horizon}",
-                f"{int(np.diff(table.starts).max()):,}",
-                "Give more rows, or shorten the horizon.",
-            )
-        if short.any():
-            named = some_names(np.asarray(table.names, object)[short])
-            self._note(
-                f"{count(int(short.sum()), 'series')} ({named}) with fewer than {horizon + shortest} rows before those "
-                "held back: forecast, but not learned from."
-            )
-        known = table.until(learn).of(np.flatnonzero(~short))
-        self.features_ = Features.fit(known, self.calendar, self.transform, self.holidays)
-        scaler = self.features_.scaler
-        if not np.isfinite(scaler.scale).all():
-            column = table.columns[int(np.argmax(~np.isfinite(scaler.scale).all(axis=0)))]
-            largest = f"{np.abs(known.column(column)).max():g}"
-            raise DataError(f"column {column!r}", "values that can be squared", largest, "Scale them down.")
-        most = int(np.median(rows[~short])) - horizon
-        season = self.season or season_of(table, learn, horizon)
-        if season > int(rows.max()) - horizon:
-            raise OptionError(
-                "Forecaster",
-                f"a season of at most {int(rows.max()) - horizon:,} steps for {len(table):,} rows",
-                str(season),
-            )
-        length = self.input_steps or input_steps(horizon, season, most, len(rows))
-        lag = season if season > 1 and length + season <= most // 2 and self.strategy != "sequence" else 0
-        if self.base == "season" and length + lag < season:
-            raise OptionError(
-                "Forecaster",
-                f"input_steps of at least a season ({season:,}) for base='season'",
-                f"{length:,}",
-            )
-        constant = [
-            name
-            for name in table.targets
-            if np.ptp(known.column(name)) <= 1e-12 * np.abs(known.column(name)).max()
-        ]
-        for name in constant:
-            value = known.column(name)[0]
-            self._note(f"Column {name!r} is constant ({value:g}): nothing to learn, its value is repeated.")
-        self.architecture_ = Architecture(
-            len(table.targets) + len(table.past) + self.features_.width, self.features_.width,
-            self.features_.static_width, len(table.targets), horizon, length, lag, season, length + lag, self.units,
-            self.depth, self.bidirectional, self.layer_norm, self.strategy, self.base, self.normalise,
-            quantiles_of(self.levels) if self.intervals == "quantile" else (),
-        )  # fmt: skip
-        if len(constant) == len(table.targets):
-            return ("linear",)
-        if self.model != "auto":
-            return (self.model,)
-        # A line has no quantiles, and a convolution of stride 2 no outputs at every step.
-        barred = ["linear"] * bool(self.architecture_.quantiles) + ["conv-gru"] * (
-            self.strategy == "sequence"
-        )
-        return [model for model in CANDIDATES if model not in barred]
 
     def _learn(
         self,
@@ -437,7 +369,7 @@ class Forecaster(BaseEstimator):
 
         self._check_fitted()
         every = check_rolling(stride, refit)
-        table = _filled(frame if isinstance(frame, Table) else self.read(frame))
+        table = (frame if isinstance(frame, Table) else self.read(frame)).complete()
         rows = origin_rows(self, table, first_origin, last_origin)
         return roll(self, table, *rows, stride=stride, every=every, with_statistical=statistical)
 
@@ -587,18 +519,7 @@ class Forecaster(BaseEstimator):
         """Return the rows that a forecast of a frame's series starts from, with older ones where it has too few."""
         newer = frame if isinstance(frame, Table) else self.read(frame)
         if (np.diff(newer.starts) >= self.window_).all():
-            return _filled(newer)
+            return newer.complete()
         names = newer.names if newer.series else self.tail_.names
         joined = self.tail_.followed_by(newer)
-        return _filled(joined.of([joined.names.index(name) for name in names]))
-
-
-def _filled(table: Table) -> Table:
-    """Return the table; raise where a column of a series has no value at all to go on with."""
-    lacking = np.isnan(table.values)
-    if lacking.any():
-        column = table.columns[int(np.argmax(lacking.any(axis=0)))]
-        series = table.names[int(table.owner[np.argmax(lacking.any(axis=1))])]
-        got = "empty cells only" + (f" in series {series!r}" if series else "")
-        raise DataError(f"column {column!r}", "values", got, "Give rows that have some.")
-    return table
+        return joined.of([joined.names.index(name) for name in names]).complete()

@@ -1,17 +1,23 @@
-"""How long windows are, what is held back, and the season: decided from a table before anything is trained."""
+"""What is decided from a table before anything is trained: windows, what is held back, season, scales, models."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.data.calendar_rows import count, some_names
+from unrolled.data.features import Features
 from unrolled.data.table import Table
-from unrolled.errors import OptionError
+from unrolled.errors import DataError, OptionError
 from unrolled.estimators.baselines import find_season
+from unrolled.estimators.ensemble import Architecture
+from unrolled.estimators.intervals import quantiles_of
 
 __all__ = [
     "SHORTEST",
     "check_time",
+    "decide",
     "held_back",
     "held_out",
     "input_steps",
@@ -25,7 +31,78 @@ __all__ = [
 VALID_SIZE = 0.15  # share of the rows given to `fit` that are held back at first: they measure the intervals
 VALID_ROWS = 500  # and no more of them than this, or ten horizons
 SHORTEST = 4  # steps of a window, where its length is left to us
+CANDIDATES = ("linear", "gru")  # what "auto" chooses among, or averages; of equals the first
 VOTERS = 25  # series that are asked for their season
+
+
+def decide(
+    options: Any, table: Table, learn: NDArray[np.int64], note: Callable[[str], None]
+) -> tuple[Features, Architecture, Sequence[str]]:
+    """Return the features with their scales, the networks' shape and the models to try.
+
+    All of it by a forecaster's options and the rows before `learn` (series,) alone; what a user should know of it
+    is given to `note`.
+    """
+    rows = learn - table.starts[:-1]
+    shortest, horizon = options.input_steps or SHORTEST, options.horizon
+    short = rows < horizon + shortest
+    if short.all():
+        needed = rows_needed(shortest, horizon)
+        raise DataError(
+            f"column {table.targets[0]!r}",
+            f"at least {needed:,} rows for a window of {shortest} steps and a horizon of {horizon}",
+            f"{int(np.diff(table.starts).max()):,}",
+            "Give more rows, or shorten the horizon.",
+        )
+    if short.any():
+        named = some_names(np.asarray(table.names, object)[short])
+        note(
+            f"{count(int(short.sum()), 'series')} ({named}) with fewer than {horizon + shortest} rows before those "
+            "held back: forecast, but not learned from."
+        )
+    known = table.until(learn).of(np.flatnonzero(~short))
+    features = Features.fit(known, options.calendar, options.transform, options.holidays)
+    scaler = features.scaler
+    if not np.isfinite(scaler.scale).all():
+        column = table.columns[int(np.argmax(~np.isfinite(scaler.scale).all(axis=0)))]
+        largest = f"{np.abs(known.column(column)).max():g}"
+        raise DataError(f"column {column!r}", "values that can be squared", largest, "Scale them down.")
+    most = int(np.median(rows[~short])) - horizon
+    season = options.season or season_of(table, learn, horizon)
+    if season > int(rows.max()) - horizon:
+        raise OptionError(
+            "Forecaster",
+            f"a season of at most {int(rows.max()) - horizon:,} steps for {len(table):,} rows",
+            str(season),
+        )
+    length = options.input_steps or input_steps(horizon, season, most, len(rows))
+    lag = season if season > 1 and length + season <= most // 2 and options.strategy != "sequence" else 0
+    if options.base == "season" and length + lag < season:
+        raise OptionError(
+            "Forecaster",
+            f"input_steps of at least a season ({season:,}) for base='season'",
+            f"{length:,}",
+        )
+    constant = [
+        name
+        for name in table.targets
+        if np.ptp(known.column(name)) <= 1e-12 * np.abs(known.column(name)).max()
+    ]
+    for name in constant:
+        value = known.column(name)[0]
+        note(f"Column {name!r} is constant ({value:g}): nothing to learn, its value is repeated.")
+    architecture = Architecture(
+        len(table.targets) + len(table.past) + features.width, features.width,
+        features.static_width, len(table.targets), horizon, length, lag, season, length + lag, options.units,
+        options.depth, options.bidirectional, options.layer_norm, options.strategy, options.base, options.normalise,
+        quantiles_of(options.levels) if options.intervals == "quantile" else (),
+    )  # fmt: skip
+    if len(constant) == len(table.targets):
+        return features, architecture, ("linear",)
+    if options.model != "auto":
+        return features, architecture, (options.model,)
+    models = [model for model in CANDIDATES if not (model == "linear" and architecture.quantiles)]
+    return features, architecture, models  # a line has no quantiles
 
 
 def rows_needed(input_steps: int, horizon: int, test_size: float = 0.0) -> int:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from unrolled.data.calendar_rows import join_words
 from unrolled.report.plots import error_curves, recent_steps
 from unrolled.report.wording import (
     count_steps,
@@ -13,7 +14,6 @@ from unrolled.report.wording import (
     format_percent,
     format_times,
     format_values,
-    join_words,
 )
 
 if TYPE_CHECKING:

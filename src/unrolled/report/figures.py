@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from unrolled.data.calendar_rows import join_words
 from unrolled.errors import DataError
 from unrolled.report.alt import (
     describe_autocorrelation,
@@ -36,7 +37,6 @@ from unrolled.report.residuals import (
     plot_residuals,
 )
 from unrolled.report.windows import MOST_MEMBERS, plot_members, plot_worst_windows
-from unrolled.report.wording import join_words
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,12 +6,12 @@ verdict: whether the model wins, loses or ties is shown even if the sentence for
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from unrolled.errors import DataError
+from unrolled.estimators.chance import stand_by_error
 from unrolled.estimators.scores import TIE
 from unrolled.report.channels import list_channels, unit_of
 from unrolled.report.figures import draw_figures, list_legends
@@ -30,7 +30,6 @@ from unrolled.report.wording import (
     format_errors,
     format_percent,
     format_times,
-    join_words,
     name_of,
 )
 
@@ -138,7 +137,7 @@ def render(page: ForecastPage) -> str:
         channels=channels,
         colours=[(name, LIGHT[name], DARK[name]) for name in LIGHT],
         paper=PAPER,
-        standing=_standing(comparison),
+        standing=stand_by_error(comparison.model, comparison.baselines, name_of, TIE),
         facts=_facts(page, channels, comparison),
         scores=score_tables(page.scores, page.levels),
         held_out=held_out(page.scores),
@@ -162,21 +161,6 @@ def find_template(name: str) -> Any:
         lstrip_blocks=True,
     )
     return environment.get_template(name)
-
-
-def _standing(comparison: Comparison) -> dict[str, str]:
-    """Say in a few words how the model stands beside the baselines, from the figures."""
-    if comparison.best is None:
-        return {"kind": "unknown", "mark": "?", "words": "Not compared with any baseline"}
-    if not math.isfinite(comparison.model):
-        return {"kind": "loses", "mark": "✗", "words": "The model's error is not a number"}
-    better = [name_of(name) for name, mae in comparison.baselines.items() if mae < TIE * comparison.model]
-    equal = [name_of(name) for name, mae in comparison.baselines.items() if comparison.model >= TIE * mae]
-    if better:
-        return {"kind": "loses", "mark": "✗", "words": f"The model loses to {join_words(better)}"}
-    if equal:
-        return {"kind": "ties", "mark": "=", "words": f"No better than {join_words(equal)}"}
-    return {"kind": "wins", "mark": "✓", "words": "Beats every baseline"}
 
 
 def _facts(page: ForecastPage, channels: Channels, comparison: Comparison) -> list[dict[str, str]]:

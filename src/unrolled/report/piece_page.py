@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from unrolled.errors import DataError
+from unrolled.estimators.chance import stand_by_error
 from unrolled.report.axes import dress, new_axes, whole_numbers
 from unrolled.report.palette import DARK, LIGHT, PAPER
 
@@ -172,16 +173,9 @@ def _figures(page: PiecePage, numeric: bool) -> dict[str, list[Any]]:
 
 
 def _standing(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Say in a few words how the model stands beside the baselines, from the figures."""
     name = "mse" if metrics["kind"] == "values" else "perplexity"
-    mine = metrics["model"][name]
-    better = [piece_label(label) for label, scores in metrics["baselines"].items() if scores[name] < mine]
-    equal = [piece_label(label) for label, scores in metrics["baselines"].items() if scores[name] == mine]
-    if better:
-        return {"kind": "loses", "mark": "✗", "words": f"The model loses to {' and '.join(better)}"}
-    if equal:
-        return {"kind": "ties", "mark": "=", "words": f"No better than {' and '.join(equal)}"}
-    return {"kind": "wins", "mark": "✓", "words": "Beats every baseline"}
+    others = {label: scores[name] for label, scores in metrics["baselines"].items()}
+    return stand_by_error(metrics["model"][name], others, piece_label)
 
 
 def _facts(metrics: Mapping[str, Any]) -> list[dict[str, str]]:

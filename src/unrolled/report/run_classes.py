@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.data.calendar_rows import join_words
 from unrolled.data.labelled import Labelled
 from unrolled.errors import DataError
 from unrolled.estimators.class_baselines import logistic_probabilities, majority_probabilities
@@ -30,7 +31,6 @@ from unrolled.report.run_sequences import (
     show_steps,
     split_once,
 )
-from unrolled.report.wording import join_words
 
 __all__ = ["ClassRun", "class_frame", "run_classification"]
 

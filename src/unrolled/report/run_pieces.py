@@ -30,12 +30,10 @@ class PieceRun:
 
     Attributes:
         metrics: what `metrics.json` holds: "kind", "model", "baselines", "held_out", "seconds".
-        wins: whether the model is no worse than each baseline.
         verdict: that in one sentence.
     """
 
     metrics: dict[str, Any]
-    wins: bool
     verdict: str
 
 
@@ -92,7 +90,7 @@ def run_generation(
         "held_out": {"steps": sum(map(len, held)), "pieces": len(held)},
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
     }
-    wins, sentence = _verdict(metrics)
+    sentence = _verdict(metrics)
     count = lead if single else max(1, min(generator.steps, len(told[0]) // 2))
     seed = told[0][:count]
     made = generator.generate(seed, length, seed=generator.seed)
@@ -116,7 +114,7 @@ def run_generation(
         command=command,
     )
     (folder / "report.html").write_text(render_pieces(page), "utf-8")
-    return PieceRun(metrics, wins, sentence)
+    return PieceRun(metrics, sentence)
 
 
 def made_frame(made: Any, columns: tuple[str, ...]) -> Any:
@@ -225,19 +223,17 @@ def _baselines(
     return {"trigram": {"perplexity": float(np.exp(mean[0])), "accuracy": float(mean[1])}}
 
 
-def _verdict(metrics: dict[str, Any]) -> tuple[bool, str]:
+def _verdict(metrics: dict[str, Any]) -> str:
     values = metrics["kind"] == "values"
     name = "mse" if values else "perplexity"
     mine = metrics["model"][name]
     others = {label: scores[name] for label, scores in metrics["baselines"].items()}
     best = min(others, key=lambda label: others[label])
-    wins = mine <= others[best]
     what = "The mean squared error of the next value" if values else "The perplexity of the next symbol"
-    sentence = (
+    return (
         f"{what} is {mine:.4g} on held-out data; "
         f"of the baselines {piece_label(best)} is best, with {others[best]:.4g}."
     )
-    return wins, sentence
 
 
 def _settings(generator: SequenceGenerator, file: PieceFile, test_size: float) -> dict[str, str]:

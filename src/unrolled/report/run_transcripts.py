@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from unrolled import __version__
 from unrolled.data.pairs import Pairs, split_symbols
 from unrolled.errors import DataError, OptionError
+from unrolled.estimators.chance import describe_gain, paired_gain, stand
 from unrolled.estimators.saving_transcriber import save_transcriber
 from unrolled.estimators.transcriber import Transcriber, Transcription
 from unrolled.estimators.transcript_scores import score_transcripts
@@ -36,13 +37,12 @@ class TranscriptRun:
     """What a run gave.
 
     Attributes:
-        metrics: what `metrics.json` holds: "model", "baselines", "held_out", "seconds".
-        wins: whether the model writes no fewer exactly than each baseline.
-        verdict: that in one sentence.
+        metrics: what `metrics.json` holds: "model", "baselines", "gains" (of the model over each baseline, in exact
+            matches, with a 95 % interval), "held_out", "seconds".
+        verdict: that in a sentence or two.
     """
 
     metrics: dict[str, Any]
-    wins: bool
     verdict: str
 
 
@@ -104,6 +104,10 @@ def run_transcription(
     metrics: dict[str, Any] = {
         "model": score_transcripts(right, answers),
         "baselines": {name: score_transcripts(right, found) for name, found in baselines.items()},
+        "gains": {
+            name: paired_gain(_exact(right, answers) - _exact(right, found), bounded=True)
+            for name, found in baselines.items()
+        },
         "held_out": {
             "pairs": len(test),
             "trained_on": len(train),
@@ -111,7 +115,7 @@ def run_transcription(
         },
         "seconds": {"train": round(trained - start, 3), "score": round(scored - trained, 3)},
     }
-    wins, sentence = _verdict(metrics)
+    sentence = _verdict(metrics)
     save_transcriber(transcriber, folder)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n", "utf-8")
     _frame(pairs, test, told).to_csv(folder / "predictions.csv", index=False)
@@ -133,7 +137,7 @@ def run_transcription(
         command=command,
     )
     (folder / "report.html").write_text(render_transcripts(page), "utf-8")
-    return TranscriptRun(metrics, wins, sentence)
+    return TranscriptRun(metrics, sentence)
 
 
 def _part(
@@ -157,18 +161,24 @@ def _part(
     return np.flatnonzero(~held), np.flatnonzero(held), int(rare.sum())
 
 
-def _verdict(metrics: dict[str, Any]) -> tuple[bool, str]:
-    """Whether the model writes no fewer targets exactly than each baseline, and that in one sentence."""
+def _exact(right: list[Any], found: list[Any]) -> NDArray[np.float64]:
+    """1 for each answer that is exactly right, else 0."""
+    return np.array([float(list(one) == list(other)) for one, other in zip(right, found, strict=True)])
+
+
+def _verdict(metrics: dict[str, Any]) -> str:
     mine, others = metrics["model"]["exact_match"], metrics["baselines"]
     best = max(others, key=lambda name: others[name]["exact_match"])
-    theirs = others[best]["exact_match"]
+    theirs, name = others[best]["exact_match"], transcript_label(best)
     sentence = (
         f"The model writes {100 * mine:.1f} % exactly, with {100 * metrics['model']['symbol_error_rate']:.1f} errors "
-        f"for 100 symbols; the best baseline ({transcript_label(best)}) {100 * theirs:.1f} %."
+        f"for 100 symbols; the best baseline ({name}) {100 * theirs:.1f} %. "
     )
-    if mine < theirs:
-        sentence += f" Use the {transcript_label(best)} instead."
-    return mine >= theirs, sentence
+    pairs, show = metrics["held_out"]["pairs"], lambda gain: f"{100 * gain:.1f}"
+    sentence += describe_gain(metrics["gains"][best], pairs, show, unit=" points")
+    if stand(metrics["gains"], transcript_label)["kind"] == "loses":
+        sentence += f" Use {name} instead."
+    return sentence
 
 
 def _frame(pairs: Pairs, test: NDArray[np.int64], told: list[Transcription]) -> Any:
@@ -189,7 +199,7 @@ def _chosen(
     examples: list[TranscriptExample], right: list[Any], answers: list[Any]
 ) -> dict[str, list[TranscriptExample]]:
     """The wrong answers of which the model was surest, some right ones, and those whose attention is shown."""
-    fine = [list(one) == list(other) for one, other in zip(right, answers, strict=True)]
+    fine = _exact(right, answers)
     wrong = sorted(
         (e for e, good in zip(examples, fine, strict=True) if not good), key=lambda e: -e.probability
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from unrolled.data.calendar_rows import join_words
 from unrolled.report.channels import unit_of
 from unrolled.report.wording import (
     count_steps,
@@ -14,7 +15,6 @@ from unrolled.report.wording import (
     format_percent,
     format_times,
     format_values,
-    join_words,
     name_of,
 )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unrolled.errors import DataError
+from unrolled.estimators.chance import stand
 from unrolled.report.palette import DARK, LIGHT, PAPER
 
 __all__ = ["TranscriptExample", "TranscriptPage", "render_transcripts", "transcript_label"]
@@ -14,7 +15,7 @@ __all__ = ["TranscriptExample", "TranscriptPage", "render_transcripts", "transcr
 LONGEST_TEXT = 400
 WIDEST = 60  # steps of a source whose attention is shown
 DARKEST = 70  # percent of the colour in a cell, so that its number can be read
-BASELINES = {"most_frequent": "most frequent target", "copy": "source as it is"}
+BASELINES = {"most_frequent": "the most frequent target", "copy": "the source as it is"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +77,7 @@ def transcript_label(name: str) -> str:
     """What a baseline is called in tables.
 
     >>> transcript_label("copy")
-    'source as it is'
+    'the source as it is'
     """
     return BASELINES.get(name, name)
 
@@ -87,8 +88,9 @@ def render_transcripts(page: TranscriptPage) -> str:
     Raises:
         DataError: the metrics lack the model's scores.
 
-    >>> scores = {"exact_match": 0.5, "symbol_error_rate": 0.1}
-    >>> metrics = {"model": scores, "baselines": {"copy": scores}, "held_out": {"pairs": 2, "without_end": 0}}
+    >>> scores, gains = {"exact_match": 0.5, "symbol_error_rate": 0.1}, {"copy": {"mean": 0.0, "lo": -0.1, "hi": 0.1}}
+    >>> metrics = {"model": scores, "baselines": {"copy": scores}, "gains": gains}
+    >>> metrics["held_out"] = {"pairs": 2, "without_end": 0}
     >>> wrong = TranscriptExample("7", "<script>alert(1)</script>", "b", "a", 0.8)
     >>> html = render_transcripts(TranscriptPage(title="T", metrics=metrics, verdict="V.", wrong=[wrong]))
     >>> "<script>" in html, "&lt;script&gt;alert(1)" in html
@@ -105,7 +107,7 @@ def render_transcripts(page: TranscriptPage) -> str:
         page=page,
         colours=[(name, LIGHT[name], DARK[name]) for name in LIGHT],
         paper=PAPER,
-        standing=_standing(page.metrics),
+        standing=stand(page.metrics["gains"], transcript_label),
         facts=_facts(page.metrics),
         rows=_rows(page.metrics),
         wrong=[_show(example) for example in page.wrong],
@@ -115,18 +117,6 @@ def render_transcripts(page: TranscriptPage) -> str:
         training_legend=_legend(page.training),
         stages=seconds_table(page.metrics.get("seconds") or {}),
     )
-
-
-def _standing(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Say in a few words how the model stands beside the baselines, from the figures."""
-    mine, others = metrics["model"]["exact_match"], metrics["baselines"]
-    better = [transcript_label(name) for name, scores in others.items() if scores["exact_match"] > mine]
-    equal = [transcript_label(name) for name, scores in others.items() if scores["exact_match"] == mine]
-    if better:
-        return {"kind": "loses", "mark": "✗", "words": f"The model loses to the {' and the '.join(better)}"}
-    if equal:
-        return {"kind": "ties", "mark": "=", "words": f"No better than the {' and the '.join(equal)}"}
-    return {"kind": "wins", "mark": "✓", "words": "Beats every baseline"}
 
 
 def _percent(share: float) -> str:

@@ -19,7 +19,6 @@ __all__ = [
     "format_percent",
     "format_times",
     "format_values",
-    "join_words",
     "name_of",
     "step_unit",
 ]
@@ -213,15 +212,6 @@ def count_steps(count: int, unit: str) -> str:
     ('1 day', '1,500 steps')
     """
     return f"{count:,} {unit}{'' if count == 1 else 's'}"
-
-
-def join_words(words: list[str]) -> str:
-    """Join words as a sentence does.
-
-    >>> join_words(["naive"]), join_words(["naive", "linear", "sarima"])
-    ('naive', 'naive, linear and sarima')
-    """
-    return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 
 def name_of(key: str) -> str:
