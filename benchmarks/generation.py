@@ -132,23 +132,26 @@ def characters(options):
 
 
 def chorales(options):
-    """Bach's chorales, four notes in turn: the share of next notes told rightly in the test part."""
+    """Bach's chorales, four notes in turn: the share of next notes told rightly in the test part.
+
+    Learned from the training part in twelve keys, each piece moved by -6 to 5 semitones.
+    """
     pieces = ur.data.load_jsb_chorales()
+    learn = [np.where(piece > 0, piece + key, 0) for key in range(-6, 6) for piece in pieces["train"]]
     training = ur.Training(
         optimizer="adamw",
         learning_rate=3e-3,
         schedule="one-cycle",
-        epochs=options.epochs or 12,
+        epochs=options.epochs or 4,
         batch_size=32,
     )
     generator = ur.SequenceGenerator(
         "lstm", units=256, embedding_size=5, filters=(32, 48, 64, 96), in_turn=True, ends=False, steps=32,
-        dropout=0.15, members=options.members, training=training,
+        dropout=0.05, members=options.members, training=training,
     )  # fmt: skip
-    start = time.perf_counter()
     folder = None if options.folder is None else Path(options.folder)
-    generator.fit(pieces["train"], progress=False, folder=folder, resume=folder is not None)
-    seconds = time.perf_counter() - start
+    generator.fit(learn, progress=False, folder=folder, resume=folder is not None)
+    seconds = sum(epoch["seconds"] for epoch in generator.run_.timing)
     for part, asked in (("valid", ""), ("test", 0.82)):
         yield (
             f"chorales, next note of the {part} part, {options.members} member(s)",
