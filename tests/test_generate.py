@@ -1,13 +1,21 @@
 """`unrolled train generator` and `unrolled generate`, as a user calls them."""
 
+import itertools
 import json
 import logging
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import unrolled as ur
 from unrolled.cli import _run
+from unrolled.commands.terminal import write_whole
+from unrolled.data.piece_files import PieceFile, write_midi
+from unrolled.errors import DataError, RunFolderError
+from unrolled.estimators.ngrams import NGrams
+from unrolled.report.run_pieces import _baselines, _part
 
 BARS = [[60, 48], [60, 48], [62, 50], [0, 50]]
 
@@ -27,10 +35,10 @@ def folder(tmp_path_factory):
     t = np.arange(400)
     wave = pd.DataFrame({"t": t, "one": np.sin(t / 4).round(5), "two": np.cos(t / 6).round(5) * 50 + 7})
     wave.sample(frac=1, random_state=0).to_csv(place / "wave.csv", index=False)
-    notes = [[piece, *row] for piece in range(6) for row in BARS * 8]
+    notes = [[piece, *row] for piece in range(6) for row in BARS * (6 + piece)]
     pd.DataFrame(notes, columns=["piece", "high", "low"]).to_csv(place / "notes.csv", index=False)
-    sentences = [["the", "cat", "sits"], ["a", "dog", "runs", "home"]]
-    words = [[number, word] for number in range(12) for word in sentences[number % 2]]
+    sentences = itertools.product(["the", "a"], ["cat", "dog"], ["sits", "runs"], ["home", "there"])
+    words = [[number, word] for number, sentence in enumerate(sentences) for word in sentence]
     pd.DataFrame(words, columns=["sentence", "word"]).to_csv(place / "words.csv", index=False)
     return place
 
@@ -150,7 +158,8 @@ def test_words_begin_and_end(folder, tmp_path, capsys):
     assert _run(["generate", str(tmp_path / "run"), "--json", "--top-p", "0.8"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["ended"] is True
-    assert [row["word"] for row in found["made"]] in (["the", "cat", "sits"], ["a", "dog", "runs", "home"])
+    made = " ".join(row["word"] for row in found["made"])
+    assert re.fullmatch("(the|a) (cat|dog) (sits|runs) (home|there)", made)
     assert _run(["generate", str(tmp_path / "run"), "--length", "2"]) == 0
     assert "No end within 2 steps: cut there." in capsys.readouterr().err
 
@@ -205,3 +214,103 @@ def test_symbols_that_only_the_held_out_part_has_are_left_out(tmp_path, capsys):
     assert train(tmp_path, "x.txt", "--epochs", "1", out=tmp_path / "run") == 0
     note = "1 held-out steps have a symbol that comes nowhere else: they are left out."
     assert note in (tmp_path / "run/report.html").read_text("utf-8")
+
+
+def test_a_column_of_letters_is_one_piece(folder, tmp_path, capsys):
+    pd.DataFrame({"s": list("abcab" * 30), "t": list("xyxyx" * 30)}).to_csv(tmp_path / "s.csv", index=False)
+    assert train(tmp_path, "s.csv", "--column", "s", "--epochs", "3", out=tmp_path / "one") == 0
+    assert train(tmp_path, "s.csv", "--epochs", "3", out=tmp_path / "both") == 0
+    capsys.readouterr()
+    seed = ["--seed-file", str(tmp_path / "s.csv"), "--length", "4", "--json"]
+    assert _run(["generate", str(tmp_path / "both"), *seed]) == 0
+    assert {*json.loads(capsys.readouterr().out)["made"][0]} == {"s", "t"}
+
+
+def test_symbols_are_read_as_in_training(tmp_path, capsys):
+    """A seed of whole numbers goes on where texts stood among the symbols."""
+    pd.DataFrame({"n": ["60", "rest", "62", "60"] * 30}).to_csv(tmp_path / "s.csv", index=False)
+    (tmp_path / "seed.csv").write_text("n\n60\n62\n", "utf-8")
+    assert train(tmp_path, "s.csv", "--epochs", "2", out=tmp_path / "run") == 0
+    assert _run(["generate", str(tmp_path / "run"), "--seed-file", str(tmp_path / "seed.csv")]) == 0
+
+
+def test_large_whole_numbers_are_told_apart(tmp_path):
+    (tmp_path / "s.csv").write_text("n\n" + "9007199254740992\n9007199254740993\n" * 40, "utf-8")
+    assert train(tmp_path, "s.csv", "--kind", "symbols", "--epochs", "2", out=tmp_path / "run") == 0
+    alphabets = json.loads((tmp_path / "run/config.json").read_text("utf-8"))["alphabets"]
+    assert alphabets == [["9007199254740992", "9007199254740993"]]
+
+
+def test_a_flat_end_is_scored(tmp_path, capsys):
+    values = [*np.sin(np.arange(200) / 4), *[0.5] * 40]
+    pd.DataFrame({"v": values}).to_csv(tmp_path / "flat.csv", index=False)
+    assert train(tmp_path, "flat.csv", "--epochs", "2", out=tmp_path / "run") == 0
+    assert json.loads(capsys.readouterr().out)["model"]["r2"] == 0.0
+
+
+def test_pieces_that_are_the_same_are_held_out_together():
+    pieces = ["ab", "ba", "ab", "aab", "ab", "ba"] * 3
+    learn, held, _ = _part(PieceFile("text", pieces, (), [""] * 18), 0.34, 0)
+    assert len(held) and not {*learn} & {*held}
+    with pytest.raises(DataError, match="different pieces .* got 2 pieces, 1 of them different"):
+        _part(PieceFile("text", ["ab", "ab"], (), ["", ""]), 0.5, 0)
+
+
+def test_an_end_is_counted_once_for_all_streams(monkeypatch):
+    counted = []
+
+    class Counting(NGrams):
+        def score(self, sequences, skip=0):
+            counted.append(sum(map(len, sequences)))
+            return super().score(sequences, skip)
+
+    monkeypatch.setattr("unrolled.report.run_pieces.NGrams", Counting)
+    pieces = [[("a", "x"), ("b", "y"), ("a", "x")], [("b", "x"), ("a", "y")]]
+    quick = ur.Training(epochs=1)
+    generator = ur.SequenceGenerator("gru", units=4, steps=4, training=quick).fit(pieces, progress=False)
+    _baselines(generator, pieces, pieces, 0)
+    assert counted == [7, 5]
+    rights, _ = generator._symbols_told(pieces, None, 0)
+    assert len(rights) == 12
+
+
+def test_a_seed_of_several_pieces_is_refused(player, folder, tmp_path, capsys):
+    assert _run(["generate", str(player), "--seed-file", str(folder / "notes.csv")]) == 2
+    assert "one piece to go on from, got 6 by its column 'piece'" in capsys.readouterr().err
+    table = pd.read_csv(folder / "notes.csv")[["high", "low"]][:8]
+    table.to_csv(tmp_path / "seed.csv", index=False)
+    assert _run(["generate", str(player), "--seed-file", str(tmp_path / "seed.csv"), "--json"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--column", "high", "--column", "high"], "each column once, got 'high' twice"),
+        (["--length", "1000000000000"], "--length of at most 10,000,000"),
+        (["--seed", "-1"], "a seed of at least 0"),
+    ],
+)
+def test_more_that_train_refuses(folder, tmp_path, words, message, capsys):
+    assert train(folder, "notes.csv", *words, out=tmp_path / "run") == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_voices_have_channels_of_their_own(tmp_path):
+    mido = pytest.importorskip("mido")
+    write_midi(tmp_path / "m.mid", np.full((2, 11), 60))
+    channels = [
+        {m.channel for m in t if m.type[:4] == "note"} for t in mido.MidiFile(tmp_path / "m.mid").tracks
+    ]
+    assert channels == [{n} for n in (*range(9), 10, 11)]
+    write_midi(tmp_path / "none.mid", np.zeros((0, 2), np.int64))
+
+
+def test_what_cannot_be_written_leaves_nothing(tmp_path):
+    def fail(partial):
+        partial.write_text("half")
+        raise OSError(27, "File too large")
+
+    with pytest.raises(RunFolderError, match="file too large"):
+        write_whole(tmp_path / "out.txt", fail)
+    assert not list(tmp_path.iterdir())

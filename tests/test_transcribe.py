@@ -12,7 +12,11 @@ import pytest
 
 import unrolled as ur
 from unrolled.cli import _run
+from unrolled.commands.transcribe import _write_line
+from unrolled.data.pairs import Pairs, read_pairs
 from unrolled.estimators import transcriber as room
+from unrolled.estimators.transcriber import Transcription
+from unrolled.report.run_transcripts import _part
 
 FILES = {
     "config.json", "model.safetensors", "history.jsonl", "timing.jsonl", "metrics.json", "predictions.csv", "report.html",
@@ -268,3 +272,28 @@ def test_a_killed_run_is_resumed_to_the_same_files(folder, tmp_path, monkeypatch
     assert train(folder / "pairs.csv", *words, out=tmp_path / "whole") == 0
     for file in ("model.safetensors", "history.jsonl", "predictions.csv"):
         assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+
+
+def test_sources_of_the_same_words_stay_together():
+    sources = ["a b", "a  b", "b a", "b  a", "a a b", "a  a  b"]
+    pairs = Pairs(sources, ["x"] * 6, np.arange(6), ("s", "t"))
+    train, test, _ = _part(pairs, [source.split() for source in sources], 0.34, 0)
+    words = [{tuple(sources[number].split()) for number in part} for part in (train, test)]
+    assert not words[0] & words[1]
+
+
+def test_a_line_feed_in_an_answer_is_written_as_two_characters(capsys):
+    class Writer:
+        target_ = None
+
+        def transcribe(self, sources, **options):
+            return [Transcription("a\nb", True, 0.0)]
+
+    assert _write_line(Writer(), 1, "x", 1, None, False)
+    assert capsys.readouterr().out == "a\\nb\n"
+
+
+def test_a_table_that_is_no_utf_8_is_said(tmp_path, caplog):
+    (tmp_path / "p.csv").write_bytes("a,b\nx,é\n".encode("latin-1"))
+    assert read_pairs(tmp_path / "p.csv", None, None).targets == ["é"]
+    assert "p.csv is no UTF-8: read as Latin-1." in caplog.text

@@ -222,7 +222,16 @@ def test_values_and_contexts_are_saved(tmp_path):
         (lambda c: c["alphabets"][0].append("l"), "a symbol twice|one twice"),
         (lambda c: c.pop("reading"), "KeyError"),
         (lambda c: c.update(format_version=7), "format 7"),
-        (lambda c: c["architecture"].update(units=3), "RuntimeError"),
+        (lambda c: c["architecture"].update(units=3), "weights of member 0 that are not those"),
+        (lambda c: c["architecture"].update(units=10**7), "weights of member 0 that are not those"),
+        (lambda c: c["architecture"].update(layers=10**7), "10000000 layers"),
+        (lambda c: c["reading"].update(form="tree"), "pieces of the form 'tree'"),
+        (lambda c: c["reading"].update(flat=False), "a text of several columns"),
+        (lambda c: c["reading"].update(width=9), "not those of the network|several columns"),
+        (lambda c: c["reading"].update(ends="no"), "flags that are none"),
+        (lambda c: c.update(columns=[1]), "columns that are none"),
+        (lambda c: c.update(columns={}), "columns that are none"),
+        (lambda c: c.update(notes="x"), "notes that are none"),
     ],
 )
 def test_a_damaged_folder_is_refused(singer, tmp_path, change, message):

@@ -100,7 +100,7 @@ def test_options_that_cannot_be(options, words):
 
 
 def test_weights_that_do_not_fit_into_memory_are_said_before_training():
-    with pytest.raises(OptionError, match=r"weights, about .* embedding_size"):
+    with pytest.raises(OptionError, match=r"weights, about .* embeddings"):
         fitted(TEXTS, model="bag", embedding_size=10**10)
 
 

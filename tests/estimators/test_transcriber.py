@@ -475,7 +475,7 @@ def test_pairs_that_cannot_be_learned_from(X, y, error, said):
         ({"beam": 0}, "transcribe: expected beam of at least 1, got 0"),
         ({"beam": 1.5}, "beam of at least 1, got 1.5"),
         ({"max_length": 0}, "transcribe: expected max_length of at least 1, got 0"),
-        ({"length_power": -1}, "length_power of at least 0, got -1"),
+        ({"length_power": -1}, "length_power of at least 0, at most 10, got -1"),
     ],
 )
 def test_options_out_of_range(fitted, options, said):

@@ -73,7 +73,7 @@ def train_generator(
 ) -> None:
     """Learn what comes next in DATA, and score the model on a part held out."""
     from unrolled.data.piece_files import read_piece_file
-    from unrolled.estimators.generator import SequenceGenerator
+    from unrolled.estimators.generator import SequenceGenerator, check_steps
     from unrolled.estimators.generator_options import check_generator
     from unrolled.report.run_pieces import run_generation
 
@@ -83,8 +83,7 @@ def train_generator(
         device=device, epochs=epochs,
     )  # fmt: skip
     check_generator(generator)
-    if length < 1:
-        raise OptionError("--length", "at least 1 step", str(length))
+    check_steps(length, "--length")
     file = read_piece_file(data, columns=column, id=id, time=time, kind=kind)
     generator.kind = "values" if file.kind == "values" else "symbols"
     generator.columns_ = {"columns": list(file.columns), "id": id, "time": time, "kind": file.kind}
@@ -189,7 +188,14 @@ def _read_seed(generator: Any, known: dict[str, Any], seed_file: Path | None, pr
         return None
     if known["kind"] == "text":
         return read_piece_file(seed_file).pieces[0]
-    read = read_piece_file(seed_file, columns=known["columns"], time=known["time"], kind=known["kind"])
+    symbols = [symbol for alphabet in generator.reading_.alphabets for symbol in alphabet.symbols]
+    read = read_piece_file(
+        seed_file, columns=known["columns"], id=known["id"], time=known["time"], kind=known["kind"],
+        as_texts=any(isinstance(symbol, str) for symbol in symbols), need_id=False,
+    )  # fmt: skip
+    if len(read.pieces) > 1:
+        got = f"{len(read.pieces):,} by its column {known['id']!r}"
+        raise DataError(str(seed_file), "one piece to go on from", got, "Leave the rows of one.")
     return read.pieces[0]
 
 
@@ -211,7 +217,7 @@ def _put_out(whole: Any, columns: tuple[str, ...], out: Path | None, *, shown: b
     frame = made_frame(whole, columns)
     if out is not None and out.suffix.lower() in MIDI:
         notes = np.asarray(whole)
-        write_whole(out, lambda partial: write_midi(partial, notes.reshape(len(notes), -1)))
+        write_whole(out, lambda partial: write_midi(partial, notes.reshape(len(notes), len(columns))))
     else:
         write_csv(frame, out)
     if shown:

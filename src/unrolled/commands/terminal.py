@@ -69,11 +69,14 @@ def write_whole(out: Path, write: Callable[[Path], Any]) -> None:
     Raises:
         RunFolderError: it cannot be written.
     """
+    partial = out.with_name(out.name + ".partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        partial = out.with_name(out.name + ".partial")
-        write(partial)
-        partial.replace(out)
+        try:
+            write(partial)
+            partial.replace(out)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         raise RunFolderError(

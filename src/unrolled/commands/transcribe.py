@@ -87,7 +87,8 @@ def transcribe(
 ) -> None:
     """Transcribe standard input with the model of RUN: a line for each line, as soon as it is read.
 
-    A line that cannot be read gets an empty one, and is told on standard error; the exit code is then 2.
+    A line feed in an answer is written as \\n. A line that cannot be read gets an empty one, and is told on standard
+    error; the exit code is then 2.
     """
     from unrolled.estimators.saving import load
     from unrolled.estimators.transcriber import Transcriber, check_search
@@ -140,7 +141,7 @@ def _write_line(
         row = {"source": source, "answer": answer, "ended": found.ended, "probability": probability}
         print(json.dumps(row, allow_nan=False), flush=True)
     else:
-        print(answer, flush=True)
+        print(answer.replace("\n", "\\n"), flush=True)
     return True
 
 

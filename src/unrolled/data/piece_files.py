@@ -14,6 +14,9 @@ from unrolled.errors import DataError, OptionError
 __all__ = ["PieceFile", "read_piece_file", "write_midi"]
 
 TABLES = (".csv", ".tsv", ".parquet", ".pq")
+EXACT = (
+    2.0**53
+)  # whole numbers below it are told apart in float64; larger ones are symbols as they are written
 NOTES = 128  # of MIDI; 0 is silence here
 PULSES = 480  # of a quarter note
 
@@ -49,6 +52,8 @@ def read_piece_file(
     id: str | None = None,
     time: str | None = None,
     kind: str = "auto",
+    as_texts: bool = False,
+    need_id: bool = True,
 ) -> PieceFile:
     """Read a table (CSV, TSV, Parquet) of a row for each step, or any other file as a text of characters.
 
@@ -58,6 +63,8 @@ def read_piece_file(
         id: the column that tells which piece a row belongs to; without it all rows are one piece.
         time: the column by which the steps of a piece are ordered; by default they are as they stand.
         kind: "values", "symbols", or "auto": columns that all are numbers, not all of them whole, are values.
+        as_texts: whether symbols are texts where all of them are whole numbers too.
+        need_id: whether a table without the column `id` is an error, not one piece.
 
     Raises:
         DataError: the file or a column is missing, a cell is empty, or a text is no UTF-8.
@@ -69,7 +76,12 @@ def read_piece_file(
     if not path.is_dir() and not any(suffix in TABLES for suffix in suffixes):
         return _read_text(path, bool(columns or id or time))
     table = read_columns(path)
+    if id is not None and not need_id and id not in table.frame.columns:
+        id = None
     table.check([name for name in (*columns, id, time) if name is not None])
+    twice = next((name for name in columns if columns.count(name) > 1), None)
+    if twice is not None:
+        raise OptionError("--column", "each column once", f"{twice!r} twice", "Name it once.")
     chosen = tuple(columns) or tuple(str(n) for n in table.frame.columns if n not in (id, time))
     if not chosen:
         raise DataError(table.source, "a column of values or symbols", "none beside --id and --time")
@@ -86,7 +98,7 @@ def read_piece_file(
         kind = "values" if numeric and not whole else "symbols"
     if kind == "values":
         steps: Any = np.stack(found, 1)
-    elif whole:
+    elif whole and not as_texts and all((np.abs(column) < EXACT).all() for column in found):
         steps = np.stack(found, 1).astype(np.int64)
     else:
         texts = [categories(table, name) for name in chosen]
@@ -170,13 +182,14 @@ def write_midi(path: Path, notes: NDArray[np.int64], *, step: float = 0.25, temp
             notes.ravel()[0] if notes.dtype.kind not in "iu" else notes[(notes < 0) | (notes >= NOTES)][0]
         )
         raise DataError(
-            str(path),
+            "MIDI",
             "whole numbers from 0 (silence) to 127 as notes",
             repr(strange),
             "Write a .csv instead.",
         )
     file = mido.MidiFile(ticks_per_beat=PULSES)
     for number, voice in enumerate(notes.T):
+        channel = [*range(9), *range(10, 16)][number % 15]  # the tenth is of drums
         track = mido.MidiTrack()
         file.tracks.append(track)
         if number == 0:
@@ -187,10 +200,10 @@ def write_midi(path: Path, notes: NDArray[np.int64], *, step: float = 0.25, temp
                 continue
             pulses = round((at - began) * step * PULSES)
             if before:
-                track.append(mido.Message("note_off", note=before, time=pulses))
+                track.append(mido.Message("note_off", note=before, time=pulses, channel=channel))
                 pulses = 0
             if note:
-                track.append(mido.Message("note_on", note=note, velocity=72, time=pulses))
+                track.append(mido.Message("note_on", note=note, velocity=72, time=pulses, channel=channel))
             if before or note:
                 began = at
             before = note

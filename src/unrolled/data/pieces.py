@@ -19,7 +19,7 @@ class Pieces:
 
     Attributes:
         kind: "values" or "symbols".
-        parts: of values, arrays (steps, features) of float32; of symbols, for each stream a list of its symbols.
+        parts: of values, arrays (steps, features) of float64; of symbols, for each stream a list of its symbols.
         single: whether there was one piece alone, not a list of pieces.
         form: what a piece was: "text", "list" or "array".
         flat: whether each step was a bare value or symbol, not a row of them.
@@ -98,10 +98,11 @@ def take_pieces(given: Any, where: str, kind: str = "auto") -> Pieces:
         for piece, place in zip(arrays, places, strict=True):
             if isinstance(piece, str) or piece.dtype.kind not in "fiu":
                 raise ShapeError(place, "values: numbers", "texts", "Give pieces of one kind.")
-        read = take_numbers(arrays, where)
-        if read.values.ndim != 2:
+        if take_numbers(arrays, where).values.ndim != 2:  # which finds what is not finite
             raise ShapeError(where, "values of shape (steps, features)", str(arrays[0].shape))
-        parts = [read[number] for number in range(len(read))]
+        parts = [
+            np.asarray(a, np.float64).reshape(len(a), -1) for a in arrays
+        ]  # a large offset needs the digits
         widths = [part.shape[1] for part in parts]
     for width, place in zip(widths, places, strict=True):
         if width != widths[0]:

@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Columns", "categories", "is_numeric", "numbers", "read_columns", "times"]
+
+logger = logging.getLogger("unrolled")
 
 DATES = (
     "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%Y", "%d.%m.%y", "%m-%d-%Y", "%d-%m-%Y", "%Y/%m/%d",
@@ -100,6 +103,7 @@ def _read_file(path: Path, as_texts: bool) -> Columns:
         try:
             return _read_csv(path, "utf-8-sig", as_texts)
         except UnicodeDecodeError:
+            logger.warning("%s is no UTF-8: read as Latin-1.", path.name)
             return _read_csv(path, "latin-1", as_texts)
     except DataError:
         raise

@@ -8,10 +8,13 @@ from numpy.typing import NDArray
 
 from unrolled.autoregressive import Stepper
 from unrolled.data.symbols import END, START
-from unrolled.errors import OptionError
+from unrolled.errors import DataError, OptionError
 from unrolled.estimators.piece_reading import FIRST, PieceReading
 
 __all__ = ["Drawing", "draw_symbols", "go_on", "mean_chances"]
+
+
+HOTTEST = 1e6  # of temperatures: all symbols are equal long before
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,10 @@ class Drawing:
 
     def __post_init__(self) -> None:
         t, k, p = self.temperature, self.top_k, self.top_p
-        if isinstance(t, bool) or not isinstance(t, int | float | np.number) or not 0 < t < np.inf:
+        if isinstance(t, bool) or not isinstance(t, int | float | np.number) or not 0 < t <= HOTTEST:
             cure = "Pass top_k=1 for the most probable."
             raise OptionError("generate", "a temperature above 0", repr(t), cure)
+        object.__setattr__(self, "temperature", float(t))
         if k is not None and (isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1):
             raise OptionError("generate", "top_k of at least 1, or None", repr(k), "Pass for instance 5.")
         if p is not None and (
@@ -55,11 +59,12 @@ class Drawing:
         if self.top_k == 1:
             best: NDArray[np.int64] = chances.argmax(-1)
             return best
+        if self.top_k is not None and self.top_k < chances.shape[-1]:  # before heat makes them equal
+            less = np.argsort(-chances, -1, kind="stable")[:, self.top_k :]
+            chances = chances.copy()
+            np.put_along_axis(chances, less, 0.0, -1)
         if self.temperature != 1.0:
             chances = (chances / chances.max(-1, keepdims=True)) ** (1 / self.temperature)
-        if self.top_k is not None and self.top_k < chances.shape[-1]:
-            least = np.partition(chances, -self.top_k, -1)[:, -self.top_k]
-            chances = np.where(chances < least[:, None], 0.0, chances)
         if self.top_p is not None and self.top_p < 1:
             order = np.argsort(-chances, -1, kind="stable")
             ordered = np.take_along_axis(chances, order, -1)
@@ -101,12 +106,20 @@ def go_on(
         told: what it tells of the next, (M, rows, features).
         last: the values of the last step, (features,).
         n: steps to make.
+
+    Raises:
+        DataError: a value is no number any more.
     """
     rows = told.shape[1]
     made = np.empty((rows, n, reading.width))
     value = np.repeat(last[None], rows, 0)
     for step in range(n):
         value = reading.values(value, told.mean(0))
+        if not np.isfinite(value).all():
+            raise DataError(
+                "generate", "finite values", f"a model that runs away: none at step {step + 1:,}",
+                "Make fewer steps, or train longer, with differences=False, or another activation.",
+            )  # fmt: skip
         made[:, step] = value
         if step < n - 1:
             told = stepper.step(reading.numbers(value, "values"))

@@ -18,17 +18,19 @@ from unrolled.errors import DataError, OptionError, ShapeError
 from unrolled.estimators.drawing import Drawing, draw_symbols, go_on, mean_chances
 from unrolled.estimators.generator_options import check_generator
 from unrolled.estimators.learned import Learned
+from unrolled.estimators.memory import check_weights, free_memory
 from unrolled.estimators.piece_reading import PieceReading, learn_pieces, read_context
 from unrolled.training.loop import fit, repeatable
 from unrolled.training.options import Training
 
-__all__ = ["SequenceGenerator"]
+__all__ = ["SequenceGenerator", "check_steps", "r_squared"]
 
 logger = logging.getLogger("unrolled")
 
 STEPS = 2000  # of the optimizer, for one member, where the training is left to us
 WINDOWS = 20_000  # up to so many, one begins at each step
 CHUNK = 1024  # steps that are read at once when what is told is judged
+MOST = 10_000_000  # steps to make
 EMBEDDING = 32  # numbers of a symbol's vector, at most
 
 
@@ -172,8 +174,10 @@ class SequenceGenerator(Learned):
         inputs, targets = self.reading_.read(pieces, "X")
         train, valid = self._split(inputs, targets, vectors)
         self.architecture_ = self._architecture(0 if vectors is None else vectors.shape[1])
+        training = self._training(len(train))
+        self._check_memory(training, train)
         run = fit(
-            self.make_network, train, valid, self._training(len(train)), device=self.find_device(),
+            self.make_network, train, valid, training, device=self.find_device(),
             progress=progress, folder=None if folder is None else folder / "stage-1", resume=resume,
         )  # fmt: skip
         self._take(run)
@@ -215,8 +219,9 @@ class SequenceGenerator(Learned):
         """
         self._check_fitted()
         drawing = Drawing(temperature, top_k, top_p)
-        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-            raise OptionError("generate", "n of at least 1", repr(n), "Pass for instance 100.")
+        check_steps(n)
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+            raise OptionError("generate", "a seed of at least 0", repr(seed))
         reading = self.reading_
         if reading.kind == "values" and drawing != Drawing():
             raise OptionError(
@@ -258,8 +263,7 @@ class SequenceGenerator(Learned):
         self._check_fitted()
         if self.reading_.kind == "symbols":
             return self.judge(X, context=context, skip=skip)[0]
-        actual, told = self._values_told(X, context, skip)
-        return float(1 - ((actual - told) ** 2).sum() / ((actual - actual.mean(0)) ** 2).sum())
+        return r_squared(*self._values_told(X, context, skip))
 
     def accuracy(self, X: Any, *, context: Any = None, skip: int = 0) -> float:
         """Return the share of symbols (and ends, where learned) that are the most probable, given those before.
@@ -277,8 +281,8 @@ class SequenceGenerator(Learned):
 
     def judge(self, X: Any, *, context: Any = None, skip: int = 0) -> tuple[float, float]:
         """Return the accuracy and the perplexity, which together cost what one of them does."""
-        found = np.array(self._symbols_told(X, context, skip), np.float64)
-        return float(found[:, 0].mean()), float(np.exp(-found[:, 1].mean()))
+        right, logs = self._symbols_told(X, context, skip)
+        return float(right.mean()), float(np.exp(-logs.mean()))
 
     def mse(self, X: Any, *, context: Any = None, skip: int = 0) -> float:
         """Return the mean squared error of next values, given the true ones before, in the data's units.
@@ -394,9 +398,12 @@ class SequenceGenerator(Learned):
                 "Give some steps to go on from; or None, where pieces with starts and ends were learned.",
             )  # fmt: skip
         # a list is one piece here, be it of words or of rows
-        return self.reading_.take(
+        pieces = self.reading_.take(
             [seed_sequence] if isinstance(seed_sequence, list | tuple) else seed_sequence, "seed"
         )
+        if len(pieces) != 1:
+            raise ShapeError("seed", "one piece", f"{len(pieces):,} pieces", "Give one at a time.")
+        return pieces
 
     def _begin(self, pieces: Pieces | None, rows: int) -> NDArray[Any]:
         """What is read before the first step to make, (rows, steps, columns)."""
@@ -414,23 +421,44 @@ class SequenceGenerator(Learned):
         numbers = reading.with_voice(numbers, 0 if reading.ends else 1)
         return np.repeat(numbers[None], rows, 0)
 
-    @repeatable()
-    def _told(self, X: Any, context: Any) -> list[tuple[NDArray[Any], list[NDArray[Any]], Any]]:
+    def _check_memory(self, training: Training, train: PieceWindows) -> None:
+        """Say before training that weights, or what the layers keep of a batch, do not fit into memory."""
+        a, device = self.architecture_, self.find_device()
+        check_weights(type(self).__name__, self.make_network, training.members, device)
+        gates = {"rnn": 1, "gru": 3, "lstm": 4}[a.cell]
+        each = len(a.numbers) * a.embedding + a.features + 2 * sum(a.filters)
+        each += (2 * gates + 2) * a.units * a.layers + 3 * sum(a.numbers)
+        rows, steps = min(training.batch_size, len(train)), min(train.steps, train.inputs.longest)
+        needed, free = 6.0 * each * steps * rows * training.members, free_memory(device)
+        if free is not None and needed > free:
+            raise OptionError(
+                type(self).__name__,
+                f"memory for a batch of {rows} windows of {steps:,} steps, about {needed / 1e9:,.1f} GB",
+                f"{free / 1e9:,.1f} GB free",
+                "Lower steps, units or the batch_size of `training`.",
+            )
+
+    def _told(self, X: Any, context: Any, skip: int) -> Iterator[tuple[NDArray[Any], Iterator[Any], Any]]:
         """For each piece: the targets, what each chunk of it is told, of all members, and the piece."""
-        self._check_fitted()
+        if isinstance(skip, bool) or not isinstance(skip, int | np.integer) or skip < 0:
+            raise OptionError("score", "a skip of at least 0 steps", repr(skip))
         pieces = self.reading_.take(X, "X")
         vectors = self._scale_context(context, len(pieces))
         inputs, targets = self.reading_.read(pieces, "X")
+        short = np.flatnonzero(targets.lengths <= self.reading_.uncounted(int(skip)))
+        if len(short):
+            raise DataError(
+                f"X[{short[0]}]", f"a piece with steps after the {skip:,} to skip",
+                f"{pieces.steps(int(short[0])):,} steps", "Skip fewer.",
+            )  # fmt: skip
         device = self.find_device()
         networks = [network.to(device) for network in self.networks_]
-        found = []
         for number in range(len(inputs)):
             past = torch.from_numpy(inputs[number])[None].to(device)
             static = None if vectors is None else torch.from_numpy(vectors[number : number + 1]).to(device)
-            chunks = list(_read_on(networks, past, static))
-            found.append((targets[number], chunks, pieces.parts[number]))
-        return found
+            yield targets[number], _read_on(networks, past, static), pieces.parts[number]
 
+    @repeatable()
     def _values_told(
         self, X: Any, context: Any, skip: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -439,27 +467,49 @@ class SequenceGenerator(Learned):
         if self.reading_.kind != "values":
             raise OptionError("mse", "a generator of values", "one of symbols", "Use accuracy or perplexity.")
         actual, told = [], []
-        for _, chunks, part in self._told(X, context):
+        for _, chunks, part in self._told(X, context, skip):
             outputs = np.concatenate([chunk.mean(0)[0] for chunk in chunks])
-            actual.append(part[1 + skip :].astype(np.float64))
-            told.append(self.reading_.values(part[:-1].astype(np.float64), outputs)[skip:])
+            actual.append(part[1 + skip :])
+            told.append(self.reading_.values(part[:-1], outputs)[skip:])
         return np.concatenate(actual), np.concatenate(told)
 
-    def _symbols_told(self, X: Any, context: Any, skip: int) -> list[tuple[bool, float]]:
+    @repeatable()
+    def _symbols_told(self, X: Any, context: Any, skip: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
         """For each symbol: whether it was the most probable one, and the logarithm of its probability."""
         self._check_fitted()
         if self.reading_.kind != "symbols":
             raise OptionError("accuracy", "a generator of symbols", "one of values", "Use score or mse.")
-        found: list[tuple[bool, float]] = []
-        for targets, chunks, _ in self._told(X, context):
-            chances = np.concatenate([mean_chances(chunk[:, 0]) for chunk in chunks])
-            of_target = np.take_along_axis(chances, targets[..., None], -1)[..., 0]
-            logs, right = np.log(np.maximum(of_target, 1e-300)), chances.argmax(-1) == targets
+        rights, logs = [], []
+        for targets, chunks, _ in self._told(X, context, skip):
             counted = np.ones(targets.shape, bool)
-            counted[: skip * self.reading_.voices] = False
-            counted[:, 1:] = targets[:, 1:] != 0  # the first stream tells the end for all
-            found += zip(right[counted].tolist(), logs[counted].tolist(), strict=True)
-        return found
+            counted[: self.reading_.uncounted(int(skip))] = False
+            counted[:, 1:] &= targets[:, 1:] != 0  # the first stream tells the end for all
+            at = 0
+            for chunk in chunks:  # all chances of a long piece would be much memory
+                part = slice(at, at := at + chunk.shape[2])
+                chances = mean_chances(chunk[:, 0])
+                of_target = np.take_along_axis(chances, targets[part, :, None], -1)[..., 0]
+                rights.append((chances.argmax(-1) == targets[part])[counted[part]])
+                logs.append(np.log(np.maximum(of_target, 1e-300))[counted[part]])
+        return np.concatenate(rights), np.concatenate(logs)
+
+
+def check_steps(n: Any, name: str = "n") -> None:
+    """Raise an `OptionError` where so many steps cannot be made."""
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise OptionError("generate", f"{name} of at least 1", repr(n), "Pass for instance 100.")
+    if n > MOST:
+        raise OptionError("generate", f"{name} of at most {MOST:,}", "more", "Go on from what was made.")
+
+
+def r_squared(actual: NDArray[np.float64], told: NDArray[np.float64]) -> float:
+    """R² of (steps, features), all features together; of values that are all equal 1 where all are told, else 0.
+
+    >>> r_squared(np.ones((3, 1)), np.ones((3, 1))), r_squared(np.ones((3, 1)), np.zeros((3, 1)))
+    (1.0, 0.0)
+    """
+    spread, off = ((actual - actual.mean(0)) ** 2).sum(), ((actual - told) ** 2).sum()
+    return float(1 - off / spread) if spread else float(off == 0)
 
 
 @torch.no_grad()

@@ -29,8 +29,13 @@ def check_generator(generator: Any) -> None:
             raise OptionError(where, f"{name} of at least 1", repr(value))
     if not _is_count(generator.context_hidden, 0):
         raise OptionError(where, "context_hidden of at least 0", repr(generator.context_hidden))
+    if not _is_count(generator.seed, 0):
+        raise OptionError(where, "a seed of at least 0", repr(generator.seed))
+    for name in ("ends", "differences"):
+        if getattr(generator, name) not in (None, True, False):
+            raise OptionError(where, f"{name} True, False or None", repr(getattr(generator, name)))
     filters = generator.filters
-    if isinstance(filters, str | int) or not all(_is_count(size, 1) for size in filters):
+    if not isinstance(filters, list | tuple) or not all(_is_count(size, 1) for size in filters):
         raise OptionError(
             where, "filters: a list of whole numbers of at least 1", repr(filters), "Pass [32, 48]."
         )
@@ -40,6 +45,8 @@ def check_generator(generator: Any) -> None:
             raise OptionError(where, f"a {name} in [0, 1)", repr(value))
     if generator.training is not None and not isinstance(generator.training, Training):
         raise OptionError(where, "training of unrolled.Training", repr(generator.training))
+    if generator.training is not None and generator.epochs is not None:
+        raise OptionError(where, "epochs, or training with its own", "both", "Leave epochs out.")
     if generator.device == "cuda":
         import torch
 

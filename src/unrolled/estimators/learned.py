@@ -2,20 +2,21 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import save
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from unrolled.errors import OptionError
 from unrolled.training.options import TrainingRun
 
-__all__ = ["Learned", "write_folder"]
+__all__ = ["Learned", "read_members", "read_runs", "read_tensors", "write_folder"]
 
 logger = logging.getLogger("unrolled")
 
@@ -91,3 +92,57 @@ def write_folder(
     for name, rows in (("history", estimator.run_.history), ("timing", estimator.run_.timing)):
         lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(lines, "utf-8")
+
+
+def read_tensors(place: Path) -> dict[str, NDArray[Any]]:
+    """What lies in model.safetensors.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    tensors: dict[str, NDArray[Any]] = load_file(place / "model.safetensors")
+    broken = [n for n, array in tensors.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+    if broken:
+        raise ValueError(f"{broken[0]} is not finite")
+    return tensors
+
+
+def read_members(
+    make: Callable[[], torch.nn.Module], tensors: Mapping[str, NDArray[Any]], layers: int
+) -> list[Any]:
+    """The networks of a folder, each made by `make`, with no more memory than the weights that are there.
+
+    Args:
+        make: makes a network.
+        tensors: of `read_tensors`.
+        layers: how many the network is to have.
+
+    Raises:
+        ValueError, KeyError: the weights are those of another network, or there are none.
+    """
+    numbers = sorted({int(name.split(".")[1]) for name in tensors if name.startswith("member.")})
+    if not numbers:
+        raise KeyError("member.0")
+    if not 1 <= layers <= len(tensors):
+        raise ValueError(f"{layers!r} layers")
+    with torch.device("meta"):  # which takes no memory
+        wanted = {name: tuple(tensor.shape) for name, tensor in make().state_dict().items()}
+    networks = []
+    for number in numbers:
+        prefix = f"member.{number}."
+        own = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+        if {name: array.shape for name, array in own.items()} != wanted:
+            raise ValueError(f"weights of member {number} that are not those of the network")
+        network = make()
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in own.items()})
+        networks.append(network.eval())
+    return networks
+
+
+def read_runs(place: Path, networks: list[Any]) -> TrainingRun:
+    """What the training gave: its history and timing."""
+    history, timing = (
+        [json.loads(line) for line in (place / f"{name}.jsonl").read_text("utf-8").splitlines()]
+        for name in ("history", "timing")
+    )
+    return TrainingRun(list(networks), history, timing)

@@ -1,6 +1,7 @@
 """Whether training fits into memory, said before it begins."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from unrolled.encoders import Architecture
 from unrolled.errors import OptionError
 from unrolled.training.options import Training
 
-__all__ = ["check_memory", "free_memory"]
+__all__ = ["check_memory", "check_weights", "free_memory"]
 
 FOR_EACH_WEIGHT = 5  # numbers: itself, its slope, two moments of the optimizer, the best one until now
 
@@ -42,15 +43,8 @@ def check_memory(
     free = free_memory(device)
     if free is None:
         return
-    weights = 0 if make is None else _count_weights(make, a)
-    needed = 4.0 * FOR_EACH_WEIGHT * weights * training.members
-    if needed > free:
-        raise OptionError(
-            where,
-            f"memory for {training.members} networks of {weights:,} weights, about {needed / 1e9:,.1f} GB",
-            f"{free / 1e9:,.1f} GB free",
-            "Lower units, embedding_size, max_words or members.",
-        )
+    if make is not None:
+        check_weights(where, partial(make, a), training.members, device)
     if training.bptt_steps is not None:
         longest = min(longest, training.bptt_steps)
     gates = {"rnn": 1, "gru": 3, "lstm": 4}.get(a.cell or "", 0)
@@ -71,6 +65,19 @@ def check_memory(
         )
 
 
+def check_weights(where: str, make: Callable[[], nn.Module], members: int, device: torch.device) -> None:
+    """Raise an `OptionError` where the weights of so many networks, and what training keeps of each, do not fit."""
+    free, weights = free_memory(device), _count_weights(make)
+    needed = 4.0 * FOR_EACH_WEIGHT * weights * members
+    if free is not None and needed > free:
+        raise OptionError(
+            where,
+            f"memory for {members} networks of {weights:,} weights, about {needed / 1e9:,.1f} GB",
+            f"{free / 1e9:,.1f} GB free",
+            "Lower units, layers, the size of embeddings, or members.",
+        )
+
+
 def free_memory(device: torch.device) -> float | None:
     """Bytes that can be had, or None where nobody knows."""
     if device.type == "cuda":
@@ -82,9 +89,9 @@ def free_memory(device: torch.device) -> float | None:
         return None
 
 
-def _count_weights(make: Callable[[Architecture], nn.Module], a: Architecture) -> int:
+def _count_weights(make: Callable[[], nn.Module]) -> int:
     try:
         with torch.device("meta"):  # which takes no memory
-            return sum(weight.numel() for weight in make(a).parameters())
+            return sum(weight.numel() for weight in make().parameters())
     except RuntimeError:  # more bytes than there are numbers for them
         return 2**62

@@ -101,6 +101,16 @@ class PieceReading:
                 targets.append((np.diff(part, axis=0) / self.change).astype(np.float32))
         return Sequences.of(inputs), Sequences.of(targets)
 
+    def uncounted(self, skip: int) -> int:
+        """How many of the symbols or values told of a piece `skip` steps are; without ends its first is not told.
+
+        >>> PieceReading("symbols", "array", False, 4, voices=4).uncounted(2)
+        11
+        """
+        if self.ends or not skip:
+            return skip * self.voices
+        return (skip + 1) * self.voices - 1
+
     def values(self, before: NDArray[Any], outputs: NDArray[Any]) -> NDArray[np.float64]:
         """The next values, in the data's units, from what is told and the (unscaled) values before."""
         outputs = outputs.astype(np.float64)
@@ -125,7 +135,8 @@ class PieceReading:
             return "".join(map(str, columns[0]))
         made: list[Any] = columns[0] if flat else list(zip(*columns, strict=True))
         if form == "array":
-            return np.array(made).reshape((-1,) if flat else (-1, self.width))
+            whole = all(isinstance(symbol, int) for a in self.alphabets for symbol in a.symbols)
+            return np.array(made, np.int64 if whole else None).reshape((-1,) if flat else (-1, self.width))
         return made
 
 
@@ -159,7 +170,7 @@ def learn_pieces(
         else:
             alphabets = tuple(Symbols.of(stream, where) for stream in streams)
         voices = pieces.width if in_turn else 1
-        ends = not pieces.single if ends is None else ends
+        ends = len(pieces) > 1 if ends is None else ends
         return replace(reading, alphabets=alphabets, voices=voices, ends=ends), pieces
     if ends or in_turn:
         raise OptionError(

@@ -1,22 +1,19 @@
 """Generators in folders: JSON for what they are, safetensors for what they learned. No code, no pickle."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors.numpy import load_file
 
 from unrolled.autoregressive import Autoregression
 from unrolled.data.symbols import Symbols
 from unrolled.estimators.generator import SequenceGenerator
 from unrolled.estimators.generator_options import check_generator
-from unrolled.estimators.learned import write_folder
+from unrolled.estimators.learned import read_members, read_runs, read_tensors, write_folder
 from unrolled.estimators.piece_reading import PieceReading
-from unrolled.training.options import Training, TrainingRun
+from unrolled.training.options import Training
 
 __all__ = ["read_generator", "save_generator"]
 
@@ -66,10 +63,7 @@ def read_generator(config: Mapping[str, Any], place: Path, device: str) -> Seque
         training=None if training is None else Training(**training),
     )
     check_generator(generator)
-    tensors = load_file(place / "model.safetensors")
-    broken = [n for n, array in tensors.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
-    if broken:
-        raise ValueError(f"{broken[0]} is not finite")
+    tensors = read_tensors(place)
     a = config["architecture"]
     generator.architecture_ = Autoregression(
         **a | {"numbers": tuple(a["numbers"]), "filters": tuple(a["filters"])}
@@ -77,35 +71,56 @@ def read_generator(config: Mapping[str, Any], place: Path, device: str) -> Seque
     alphabets = tuple(Symbols.from_json(written) for written in config["alphabets"])
     scales: dict[str, Any] = {name: tensors.get(name) for name in SCALES}
     generator.reading_ = PieceReading(**config["reading"], alphabets=alphabets, **scales)
-    _check(generator)
+    _check(generator, config)
     for name in CONTEXT_SCALES:
         if name in tensors:
             setattr(generator, name, tensors[name])
     generator.notes_ = config["notes"]
     if config["columns"] is not None:
         generator.columns_ = config["columns"]
-    numbers = sorted({int(name.split(".")[1]) for name in tensors if name.startswith("member.")})
-    if not numbers:
-        raise KeyError("member.0")
-    generator.networks_ = []
-    for number in numbers:
-        network, prefix = generator.make_network(), f"member.{number}."
-        own = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
-        network.load_state_dict({name: torch.from_numpy(array) for name, array in own.items()})
-        generator.networks_.append(network.eval())
-    history, timing = ([json.loads(line) for line in (place / f"{name}.jsonl").read_text("utf-8").splitlines()]
-                       for name in ("history", "timing"))  # fmt: skip
-    generator.run_ = TrainingRun(generator.networks_, history, timing)
+    context = generator.architecture_.context
+    if any(getattr(generator, name, np.zeros(0)).shape != (context,) for name in CONTEXT_SCALES):
+        raise ValueError("scales that are not those of the context")
+    if not (tensors.get("context_scale_", np.ones(1)) > 0).all():
+        raise ValueError("a scale of 0")
+    generator.networks_ = read_members(generator.make_network, tensors, generator.architecture_.layers)
+    generator.run_ = read_runs(place, generator.networks_)
     return generator
 
 
-def _check(generator: SequenceGenerator) -> None:
-    """Raise a ValueError where what is read and what the network takes are not of one size."""
-    a, reading = generator.architecture_, generator.reading_
-    if reading.kind == "values":
-        fits = a.features == reading.width and not a.numbers
+def _check(generator: SequenceGenerator, config: Mapping[str, Any]) -> None:
+    """Raise a ValueError where parts of the folder contradict each other."""
+    a, reading, columns = generator.architecture_, generator.reading_, config["columns"]
+    values, whole = reading.kind == "values", (type(reading.width), type(reading.voices)) == (int, int)
+    if values:
         scales = [reading.mean, reading.scale] + [reading.change] * (reading.change is not None)
-        if not fits or any(scale is None or scale.shape != (reading.width,) for scale in scales):
-            raise ValueError("scales that are not those of the network")
-    elif a.numbers != tuple(map(len, reading.alphabets)) or a.voices != reading.voices:
-        raise ValueError("alphabets that are not those of the network")
+        fits = a.features == reading.width and not a.numbers and (reading.voices, reading.ends) == (1, False)
+        fits &= all(scale is not None and scale.shape == (reading.width,) for scale in scales)
+        fits = fits and all((scale > 0).all() for scale in scales[1:])
+    else:
+        fits = a.numbers == tuple(map(len, reading.alphabets)) and a.voices == reading.voices
+        fits &= (
+            reading.voices in (1, reading.width) and len(reading.alphabets) * reading.voices == reading.width
+        )
+    named = isinstance(columns, dict) and {"columns", "id", "time", "kind"} <= set(columns)
+    kinds = ("values",) if values else ("symbols", "text")
+    for fine, what in (
+        (reading.kind in ("values", "symbols"), f"pieces of the kind {reading.kind!r}"),
+        (reading.form in ("text", "list", "array"), f"pieces of the form {reading.form!r}"),
+        (whole and reading.width >= 1 and reading.voices >= 1, "pieces without columns"),
+        (type(reading.flat) is bool and type(reading.ends) is bool, "flags that are none"),
+        (reading.width == 1 or not reading.flat, "a bare value in several columns"),
+        (reading.form != "text" or (reading.flat and not values), "a text of several columns"),
+        (fits, "scales or alphabets that are not those of the network"),
+        (isinstance(config["notes"], list), "notes that are none"),
+        (columns is None or (named and _are_names(columns, reading.width, kinds)), "columns that are none"),
+    ):
+        if not fine:
+            raise ValueError(what)
+
+
+def _are_names(columns: Mapping[str, Any], width: int, kinds: tuple[str, ...]) -> bool:
+    names = columns["columns"]
+    fine = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    fine = fine and len(names) == (0 if columns["kind"] == "text" else width) and columns["kind"] in kinds
+    return fine and all(columns[name] is None or isinstance(columns[name], str) for name in ("id", "time"))

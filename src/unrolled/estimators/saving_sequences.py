@@ -1,24 +1,21 @@
 """Estimators of sequences in folders: JSON for what they are, safetensors for what they learned. No code, no pickle."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors.numpy import load_file
 
 from unrolled.data.text import Vocabulary
 from unrolled.encoders import Architecture
 from unrolled.errors import OptionError
 from unrolled.estimators.classifier import SequenceClassifier
-from unrolled.estimators.learned import write_folder
+from unrolled.estimators.learned import read_members, read_runs, read_tensors, write_folder
 from unrolled.estimators.reading import Reading
 from unrolled.estimators.regressor import SequenceRegressor
 from unrolled.estimators.sequences import SequenceEstimator
-from unrolled.training.options import Training, TrainingRun
+from unrolled.training.options import Training
 
 __all__ = ["ESTIMATORS", "FORMAT_VERSION", "read_sequence_estimator", "save_sequence_estimator"]
 
@@ -89,10 +86,7 @@ def read_sequence_estimator(config: Mapping[str, Any], place: Path, device: str)
         **parameters | {"device": device}, training=None if training is None else Training(**training)
     )
     estimator.check_options()
-    tensors = load_file(place / "model.safetensors")
-    broken = [n for n, array in tensors.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
-    if broken:
-        raise ValueError(f"{broken[0]} is not finite")
+    tensors = read_tensors(place)
     estimator.notes_, estimator.vectors_ = config["notes"], None
     if config["columns"] is not None:
         estimator.columns_ = config["columns"]
@@ -123,13 +117,8 @@ def read_sequence_estimator(config: Mapping[str, Any], place: Path, device: str)
         estimator.single_ = config["single"]
     if words is not None and reading.words != estimator.architecture_.input_size:
         raise ValueError("a vocabulary that is not that of the network")
-    numbers = sorted({int(name.split(".")[1]) for name in tensors if name.startswith("member.")})
-    if not numbers:
-        raise KeyError("member.0")
-    estimator.networks_ = [_read_network(estimator, tensors, f"member.{number}.") for number in numbers]
-    history, timing = ([json.loads(line) for line in (place / f"{name}.jsonl").read_text("utf-8").splitlines()]
-                       for name in ("history", "timing"))  # fmt: skip
-    estimator.run_ = TrainingRun(estimator.networks_, history, timing)
+    estimator.networks_ = read_members(estimator.make_network, tensors, estimator.architecture_.layers)
+    estimator.run_ = read_runs(place, estimator.networks_)
     return estimator
 
 
@@ -151,13 +140,6 @@ def _check_consistent(estimator: Any, config: Mapping[str, Any], tensors: Mappin
     ):
         if not fine:
             raise ValueError(what)
-
-
-def _read_network(estimator: SequenceEstimator, tensors: Mapping[str, Any], prefix: str) -> Any:
-    network = estimator.make_network()
-    own = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
-    network.load_state_dict({name: torch.from_numpy(array) for name, array in own.items()})
-    return network.eval()
 
 
 def _write_classes(classes: Any) -> dict[str, Any]:

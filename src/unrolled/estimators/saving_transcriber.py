@@ -1,22 +1,19 @@
 """Transcribers in folders: JSON for what they are, safetensors for what they learned. No code, no pickle."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors.numpy import load_file
 
 from unrolled.data.pairs import SymbolReading
 from unrolled.data.symbols import Symbols
-from unrolled.encoder_decoder import CoderArchitecture, EncoderDecoder
-from unrolled.estimators.learned import write_folder
+from unrolled.encoder_decoder import ATTENTION, CoderArchitecture
+from unrolled.estimators.learned import read_members, read_runs, read_tensors, write_folder
 from unrolled.estimators.reading import Reading
 from unrolled.estimators.transcriber import Transcriber
-from unrolled.training.options import Training, TrainingRun
+from unrolled.training.options import Training
 
 __all__ = ["FORMAT_VERSION", "read_transcriber", "save_transcriber"]
 
@@ -64,10 +61,7 @@ def read_transcriber(config: Mapping[str, Any], place: Path, device: str) -> Tra
         training=None if training is None else Training(**training),
     )
     transcriber.check_options()
-    tensors = load_file(place / "model.safetensors")
-    broken = [n for n, array in tensors.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
-    if broken:
-        raise ValueError(f"{broken[0]} is not finite")
+    tensors = read_tensors(place)
     transcriber.notes_, transcriber.longest_ = config["notes"], config["longest"]
     if config["columns"] is not None:
         transcriber.columns_ = tuple(config["columns"])
@@ -84,23 +78,18 @@ def read_transcriber(config: Mapping[str, Any], place: Path, device: str) -> Tra
         size = len(transcriber.source_.alphabet)
     if size != a.input_size or len(transcriber.target_.alphabet.symbols) + 1 != a.outputs:
         raise ValueError("an alphabet that is not that of the network")
-    if not isinstance(transcriber.longest_, int) or transcriber.longest_ < 0:
-        raise ValueError("a longest target of no length")
-    numbers = sorted({int(name.split(".")[1]) for name in tensors if name.startswith("member.")})
-    if not numbers:
-        raise KeyError("member.0")
-    transcriber.networks_ = [_network(a, tensors, f"member.{number}.") for number in numbers]
-    history, timing = ([json.loads(line) for line in (place / f"{name}.jsonl").read_text("utf-8").splitlines()]
-                       for name in ("history", "timing"))  # fmt: skip
-    transcriber.run_ = TrainingRun(list(transcriber.networks_), history, timing)
+    for fine, what in (
+        (type(transcriber.longest_) is int and transcriber.longest_ >= 0, "a longest target of no length"),
+        (a.attention in (None, *ATTENTION), f"attention by {a.attention!r}"),
+        (a.symbols == isinstance(transcriber.source_, SymbolReading), "sources that are not the network's"),
+        ((tensors.get("scale", np.ones(1)) > 0).all(), "a scale of 0"),
+        (isinstance(config["notes"], list), "notes that are none"),
+    ):
+        if not fine:
+            raise ValueError(what)
+    transcriber.networks_ = read_members(transcriber.make_network, tensors, a.layers)
+    transcriber.run_ = read_runs(place, transcriber.networks_)
     return transcriber
-
-
-def _network(a: CoderArchitecture, tensors: Mapping[str, Any], prefix: str) -> EncoderDecoder:
-    network = EncoderDecoder(a)
-    own = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
-    network.load_state_dict({name: torch.from_numpy(array) for name, array in own.items()})
-    return network.eval()
 
 
 def _written(reading: Reading | SymbolReading) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -16,7 +15,7 @@ from unrolled.encoder_decoder import ATTENTION, CoderArchitecture, EncoderDecode
 from unrolled.errors import OptionError, ShapeError
 from unrolled.estimators.beam import search
 from unrolled.estimators.learned import Learned
-from unrolled.estimators.memory import free_memory
+from unrolled.estimators.memory import check_weights, free_memory
 from unrolled.estimators.reading import Reading
 from unrolled.estimators.sequences import CELLS, LONG
 from unrolled.estimators.transcript_scores import score_transcripts
@@ -29,6 +28,7 @@ logger = logging.getLogger("unrolled")
 
 STEPS = 1500  # of the optimizer, for one member, where the training is left to us
 ROWS = 512  # beginnings that are carried on at once
+MOST = {"beam": 10_000, "max_length": 1_000_000}  # that can be searched
 
 
 @dataclass(frozen=True)
@@ -298,9 +298,12 @@ class Transcriber(Learned):
                 not isinstance(value, int | np.integer) or value < 1
             ):
                 raise OptionError("Transcriber", f"{name} of at least 1", repr(value))
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int | np.integer) or self.seed < 0:
+            raise OptionError("Transcriber", "a seed of at least 0", repr(self.seed))
         for name in ("dropout", "valid_size"):
-            if not 0 <= getattr(self, name) < 1:
-                raise OptionError("Transcriber", f"a {name} in [0, 1)", repr(getattr(self, name)))
+            value = getattr(self, name)
+            if not isinstance(value, int | float | np.number) or not 0 <= value < 1:
+                raise OptionError("Transcriber", f"a {name} in [0, 1)", repr(value))
         if self.training is not None and not isinstance(self.training, Training):
             raise OptionError("Transcriber", "training of unrolled.Training", repr(self.training))
         if self.training is not None and self.epochs is not None:
@@ -373,7 +376,9 @@ class Transcriber(Learned):
         if a.attention:
             needed += 3.0 * long * wide * (1 + 2 * a.units * (a.attention == "additive"))
         needed *= 4 * training.members * min(training.batch_size, len(train)) * 1.5
-        free = free_memory(self.find_device())
+        device = self.find_device()
+        check_weights("Transcriber", self.make_network, training.members, device)
+        free = free_memory(device)
         if free is not None and needed > free:
             raise OptionError(
                 "Transcriber",
@@ -399,8 +404,10 @@ def check_search(beam: Any, max_length: Any = None, length_power: float = 1.0) -
     for name, value in (("beam", beam), ("max_length", 1 if max_length is None else max_length)):
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
             raise OptionError("transcribe", f"{name} of at least 1", repr(value))
-    if not 0 <= length_power < math.inf:
-        raise OptionError("transcribe", "length_power of at least 0", repr(length_power))
+        if value > MOST[name]:
+            raise OptionError("transcribe", f"{name} of at most {MOST[name]:,}", "more")
+    if not isinstance(length_power, int | float | np.number) or not 0 <= length_power <= 10:
+        raise OptionError("transcribe", "length_power of at least 0, at most 10", repr(length_power))
 
 
 def _listed(X: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from unrolled import __version__
 from unrolled.data.piece_files import PieceFile
 from unrolled.errors import DataError, OptionError
-from unrolled.estimators.generator import SequenceGenerator
+from unrolled.estimators.generator import SequenceGenerator, check_steps, r_squared
 from unrolled.estimators.ngrams import NGrams
 from unrolled.estimators.saving_generator import save_generator
 from unrolled.report.piece_page import PiecePage, piece_label, render_pieces
@@ -69,11 +69,12 @@ def run_generation(
     """
     if not 0 < test_size < 1:
         raise OptionError("--test-size", "a share between 0 and 1", str(test_size))
+    check_steps(length, "--length")
     learn, held, notes = _part(file, test_size, generator.seed)
     start = time.perf_counter()
     say(f"Training on {sum(map(len, learn)):,} steps; {sum(map(len, held)):,} are held out.")
     single = len(file.pieces) == 1
-    generator.fit(learn[0] if single else learn, folder=folder, resume=resume)
+    generator.fit(learn, folder=folder, resume=resume)
     trained = time.perf_counter()
     # the end of a single piece is told by what came before it, which is not counted again
     lead = min(len(learn[0]), LEAD) if single else 1
@@ -142,12 +143,19 @@ def _part(file: PieceFile, share: float, seed: int) -> tuple[list[Any], list[Any
                 f"{len(piece)} steps", "Give more, or another --test-size.",
             )  # fmt: skip
     else:
-        order = np.random.default_rng(seed).permutation(len(pieces))
-        count = max(1, round(share * len(pieces)))
-        if count >= len(pieces):
-            raise DataError("the file", "pieces to learn from", f"{len(pieces)} pieces", "Lower --test-size.")
-        learn = [pieces[number] for number in np.sort(order[count:])]
-        held = [pieces[number] for number in np.sort(order[:count])]
+        # of pieces that are the same none is held out while another is learned from
+        number_of: dict[Any, int] = {}
+        group = np.array([number_of.setdefault(_content(piece), len(number_of)) for piece in pieces])
+        order = np.random.default_rng(seed).permutation(len(number_of))
+        count = max(1, round(share * len(order)))
+        if count >= len(order):
+            raise DataError(
+                "the file", "different pieces to learn from and to hold out",
+                f"{len(pieces):,} pieces, {len(order):,} of them different", "Give more, or lower --test-size.",
+            )  # fmt: skip
+        out = np.isin(group, order[:count])
+        learn = [pieces[number] for number in np.flatnonzero(~out)]
+        held = [pieces[number] for number in np.flatnonzero(out)]
     if file.kind == "values":
         return learn, held, []
     known = [
@@ -161,12 +169,17 @@ def _part(file: PieceFile, share: float, seed: int) -> tuple[list[Any], list[Any
     kept = [piece for piece in kept if len(piece) > 1]
     if not kept:
         raise DataError(
-            "the part held out", "symbols that come in training too", "others alone", "Give more data."
-        )
+            "the part held out", "pieces of two steps or more, of symbols that come in training too",
+            "shorter ones, or others alone", "Give more data.",
+        )  # fmt: skip
     notes = [f"{lost:,} held-out steps have a symbol that comes nowhere else: they are left out."] * bool(
         lost
     )
     return learn, kept, notes
+
+
+def _content(piece: Any) -> Any:
+    return (piece.shape, piece.tobytes()) if isinstance(piece, np.ndarray) else tuple(piece)
 
 
 def _steps(piece: Any) -> list[tuple[Any, ...]]:
@@ -200,25 +213,26 @@ def _baselines(
     reading = generator.reading_
     parts = [reading.take(pieces, "X").parts for pieces in (learn, held)]
     if reading.kind == "values":
-        actual = np.concatenate([part[1 + skip :].astype(np.float64) for part in parts[1]])
-        last = np.concatenate([part[skip:-1].astype(np.float64) for part in parts[1]])
+        actual = np.concatenate([part[1 + skip :] for part in parts[1]])
+        last = np.concatenate([part[skip:-1] for part in parts[1]])
         before = np.concatenate([np.concatenate([part[:1], part[:-2]])[skip:] for part in parts[1]])
-        spread = ((actual - actual.mean(0)) ** 2).sum() or 1.0
         told = {"last_value": last, "last_change": 2 * last - before}
-        errors = {name: (actual - found) ** 2 for name, found in told.items()}
         return {
-            name: {"mse": float(e.mean()), "r2": float(1 - e.sum() / spread)} for name, e in errors.items()
+            name: {"mse": float(np.mean((actual - found) ** 2)), "r2": r_squared(actual, found)}
+            for name, found in told.items()
         }
     targets = [reading.read(reading.take(pieces, "X"), "X")[1] for pieces in (learn, held)]
     numbers = [[found[i] for i in range(len(found))] for found in targets]
     logs, rights, weights = [], [], []
     for stream in range(numbers[0][0].shape[1]):
-        columns = [[piece[:, stream].tolist() for piece in group] for group in numbers]
+        stop = -1 if reading.ends and stream else None  # an end is told once, by the first stream
+        columns = [[piece[:stop, stream].tolist() for piece in group] for group in numbers]
         count = len(reading.alphabets[stream if reading.voices == 1 else 0]) - 2
-        perplexity, right = NGrams(ORDER, count).fit(columns[0]).score(columns[1], skip * reading.voices)
+        left = reading.uncounted(skip)
+        perplexity, right = NGrams(ORDER, count).fit(columns[0]).score(columns[1], left)
         logs.append(np.log(perplexity))
         rights.append(right)
-        weights.append(sum(map(len, columns[1])) - skip)
+        weights.append(sum(map(len, columns[1])) - left)
     mean = np.average([logs, rights], axis=1, weights=weights)
     return {"trigram": {"perplexity": float(np.exp(mean[0])), "accuracy": float(mean[1])}}
 

@@ -144,8 +144,8 @@ def _part(
     pairs: Pairs, sources: list[Any], share: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
     """Numbers of the training part and of the held-out one, and how many pairs came to the first for a rare symbol."""
-    number_of: dict[str, int] = {}
-    group = np.array([number_of.setdefault(source, len(number_of)) for source in pairs.sources])
+    number_of: dict[Any, int] = {}
+    group = np.array([number_of.setdefault(tuple(source), len(number_of)) for source in sources])
     shuffled = np.random.default_rng(seed).permutation(len(number_of))
     held = np.isin(group, shuffled[: round(share * len(number_of))])
     known = {symbol for number in np.flatnonzero(~held) for symbol in sources[number]}
