@@ -15,6 +15,7 @@ from unrolled.commands.terminal import write_whole
 from unrolled.data.piece_files import PieceFile, write_midi
 from unrolled.errors import DataError, RunFolderError
 from unrolled.estimators.ngrams import NGrams
+from unrolled.report.piece_page import PiecePage, render_pieces
 from unrolled.report.run_pieces import _baselines, _part
 
 BARS = [[60, 48], [60, 48], [62, 50], [0, 50]]
@@ -314,3 +315,38 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(RunFolderError, match="file too large"):
         write_whole(tmp_path / "out.txt", fail)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_end_at_once_has_a_page():
+    metrics = {
+        "kind": "symbols",
+        "model": {"perplexity": 2.0, "accuracy": 0.5},
+        "baselines": {},
+        "seconds": {},
+    }
+    metrics |= {"held_out": {"steps": 3, "pieces": 1}}
+    metrics["baselines"] = {"trigram": {"perplexity": 1.5, "accuracy": 0.5}}
+    page = PiecePage(
+        title="T", metrics=metrics, verdict="V.", columns=("note",), seed=np.array([[60], [62]]),
+        actual=np.array([[60]]), made=np.zeros((0, 1), int),
+    )  # fmt: skip
+    assert "the end came at once" in render_pieces(page)
+
+
+def test_what_is_printed_can_be_read_by_machines(singer, player, tmp_path, capsys):
+    assert _run(["generate", str(singer), "--prompt", "la", "--length", "4", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["made"]) == 4
+    assert _run(["generate", str(player), "--length", "3"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[0] == "high,low" and "Made" not in shown.err
+
+
+def test_a_model_that_loses_is_said_to_lose(folder, tmp_path, capsys):
+    assert train(folder, "song.txt", "--epochs", "1", out=tmp_path / "run") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["verdict"].endswith("The model loses to trigrams.") and found["interrupted"] is False
+
+
+def test_help_is_of_the_command(capsys):
+    assert _run(["train", "generator", "x.txt", "--unit", "3"]) == 2
+    assert "See unrolled train generator --help." in capsys.readouterr().err

@@ -22,8 +22,8 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="unrolled",
-    help="Forecasts, and classes or numbers of texts and sequences, from a CSV by recurrent networks, with honest "
-    "baselines, intervals and a report.",
+    help="Recurrent networks for tables, texts and sequences: forecasts, classes, numbers, sequences that go on "
+    "(generate) or become others (transcribe), with honest baselines and a report.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -60,7 +60,8 @@ def info(as_json: Json = False) -> None:
 
 
 train = typer.Typer(
-    help="Learn to generate or to transcribe sequences, into a run folder.", rich_markup_mode=None
+    help="Learn to generate or to transcribe sequences, into a run folder: train generator, train transcriber.",
+    rich_markup_mode=None,
 )
 train.command("generator")(train_generator)
 train.command("transcriber")(train_transcriber)
@@ -99,6 +100,7 @@ def _run(arguments: list[str]) -> int:
         told = getattr(error, "format_message", None)  # a usage error of click, or of the click inside typer
         if told is None:
             raise
-        say(f"error: {told()} See unrolled --help.")
+        where = getattr(getattr(error, "ctx", None), "command_path", "unrolled")
+        say(f"error: {told()} See {where} --help.")
         return 2
     return 0

@@ -140,3 +140,11 @@ def test_an_end_at_once_is_an_empty_piece_of_whole_numbers():
         dict(generator.networks_[0].named_parameters())["head.bias"][0] = 50
     made, ended = generator.generate(np.array([60, 62]), 5, return_ended=True)
     assert ended and made.shape == (0,) and made.dtype == np.int64
+
+
+def test_a_list_of_tuples_is_one_piece_of_several_streams():
+    generator = small().fit([(60, 48), (62, 50), (64, 52)] * 20, progress=False)
+    assert not generator.reading_.ends
+    assert [len(step) for step in generator.generate([(60, 48), (62, 50)], 3)] == [2, 2, 2]
+    with pytest.raises(ShapeError, match="a piece, or a list of pieces, got a dict"):
+        small().fit({"verse": "abc", "chorus": "xyz"}, progress=False)

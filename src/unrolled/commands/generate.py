@@ -100,6 +100,8 @@ def train_generator(
             command=shlex.join(["unrolled", *sys.argv[1:]]), say=say, resume=resume,
         )  # fmt: skip
     _show_scores(run)
+    for note in run.notes:
+        say_wrapped(f"• {note}")
     say_wrapped(f"{run.verdict}\n")
     say(f"Report: {out / 'report.html'}")
     if as_json:
@@ -146,9 +148,9 @@ def generate(
         say(f"• No end within {length:,} steps: cut there.")
     whole = _join(read, made) if with_seed and read is not None else made
     if text:
-        if out is None:
+        if out is None and not as_json:
             print(whole)
-        else:
+        elif out is not None:
             write_whole(out, lambda partial: partial.write_text(whole, "utf-8"))
         plain: Any = whole
     else:
@@ -187,11 +189,14 @@ def _read_seed(generator: Any, known: dict[str, Any], seed_file: Path | None, pr
             )  # fmt: skip
         return None
     if known["kind"] == "text":
-        return read_piece_file(seed_file).pieces[0]
+        read = read_piece_file(seed_file)
+        if read.kind != "text":
+            raise DataError(str(seed_file), "a text, as in training", "a table", "Name a text file.")
+        return read.pieces[0]
     symbols = [symbol for alphabet in generator.reading_.alphabets for symbol in alphabet.symbols]
     read = read_piece_file(
         seed_file, columns=known["columns"], id=known["id"], time=known["time"], kind=known["kind"],
-        as_texts=any(isinstance(symbol, str) for symbol in symbols), need_id=False,
+        as_texts=any(isinstance(symbol, str) for symbol in symbols), lenient=True,
     )  # fmt: skip
     if len(read.pieces) > 1:
         got = f"{len(read.pieces):,} by its column {known['id']!r}"
@@ -220,8 +225,10 @@ def _put_out(whole: Any, columns: tuple[str, ...], out: Path | None, *, shown: b
         write_whole(out, lambda partial: write_midi(partial, notes.reshape(len(notes), len(columns))))
     else:
         write_csv(frame, out)
-    if shown:
+    if shown and sys.stdout.isatty():
         _show_rows(frame)
+    elif shown:
+        print(frame.to_csv(index=False), end="")
     return json.loads(frame.to_json(orient="records"))
 
 

@@ -70,6 +70,8 @@ def train_transcriber(
             command=shlex.join(["unrolled", *sys.argv[1:]]), say=say, resume=resume,
         )  # fmt: skip
     _show_scores(run)
+    for note in run.notes:
+        say_wrapped(f"• {note}")
     say_wrapped(f"{run.verdict}\n")
     say(f"Report: {out / 'report.html'}")
     if as_json:

@@ -53,7 +53,7 @@ def read_piece_file(
     time: str | None = None,
     kind: str = "auto",
     as_texts: bool = False,
-    need_id: bool = True,
+    lenient: bool = False,
 ) -> PieceFile:
     """Read a table (CSV, TSV, Parquet) of a row for each step, or any other file as a text of characters.
 
@@ -64,7 +64,7 @@ def read_piece_file(
         time: the column by which the steps of a piece are ordered; by default they are as they stand.
         kind: "values", "symbols", or "auto": columns that all are numbers, not all of them whole, are values.
         as_texts: whether symbols are texts where all of them are whole numbers too.
-        need_id: whether a table without the column `id` is an error, not one piece.
+        lenient: whether the columns `id` and `time` may be missing: then it is one piece, in the order of the rows.
 
     Raises:
         DataError: the file or a column is missing, a cell is empty, or a text is no UTF-8.
@@ -76,8 +76,8 @@ def read_piece_file(
     if not path.is_dir() and not any(suffix in TABLES for suffix in suffixes):
         return _read_text(path, bool(columns or id or time))
     table = read_columns(path)
-    if id is not None and not need_id and id not in table.frame.columns:
-        id = None
+    if lenient:
+        id, time = (name if name in table.frame.columns else None for name in (id, time))
     table.check([name for name in (*columns, id, time) if name is not None])
     twice = next((name for name in columns if columns.count(name) > 1), None)
     if twice is not None:
@@ -184,7 +184,7 @@ def write_midi(path: Path, notes: NDArray[np.int64], *, step: float = 0.25, temp
         raise DataError(
             "MIDI",
             "whole numbers from 0 (silence) to 127 as notes",
-            repr(strange),
+            repr(strange.item()),
             "Write a .csv instead.",
         )
     file = mido.MidiFile(ticks_per_beat=PULSES)

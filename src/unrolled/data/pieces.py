@@ -1,5 +1,6 @@
 """Pieces: sequences to go on with, of values or of symbols; and their windows, each step's target the next step."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,8 +50,9 @@ def take_pieces(given: Any, where: str, kind: str = "auto") -> Pieces:
     """Take one piece, or a list of pieces.
 
     Args:
-        given: one piece: a text, an array (steps,) or (steps, columns), a list of numbers; or pieces: an array
-            (n, steps, columns), or a list of texts, of arrays, or of lists (of symbols, or of tuples of symbols).
+        given: one piece: a text, an array (steps,) or (steps, columns), a list of numbers or of tuples, a tuple for
+            each step; or pieces: an array (n, steps, columns), or a list of texts, of arrays, or of lists (of symbols,
+            or of tuples of symbols).
         where: what to call them in messages.
         kind: "values", "symbols", or "auto": what has a point is values, texts and whole numbers are symbols.
 
@@ -67,6 +69,10 @@ def take_pieces(given: Any, where: str, kind: str = "auto") -> Pieces:
     >>> take_pieces([0.5, 0.25], "X").parts[0].shape
     (2, 1)
     """
+    if isinstance(given, Mapping | set):
+        raise ShapeError(
+            where, "a piece, or a list of pieces", f"a {type(given).__name__}", "Give its values."
+        )
     if hasattr(given, "__array__") and not isinstance(given, np.ndarray):
         given = np.asarray(given)
     single = _is_piece(given)
@@ -120,6 +126,8 @@ def _is_piece(given: Any) -> bool:
         return given.ndim < 3 and given.dtype.kind not in "OU"  # an array of texts is a list of pieces
     if not isinstance(given, list | tuple) or not given or isinstance(given[0], str):
         return False
+    if isinstance(given[0], tuple):  # a step of several symbols
+        return bool(given[0]) and all(np.isscalar(symbol) for symbol in given[0])
     return np.isscalar(given[0]) or getattr(given[0], "ndim", 1) == 0
 
 

@@ -151,8 +151,9 @@ class SequenceGenerator(Learned):
         """Learn what comes next.
 
         Args:
-            X: a piece: a text (of characters), an array (steps,) or (steps, columns), a list of numbers; or several:
-                an array (n, steps, columns), a list of texts, of arrays, of lists of symbols (words) or of tuples.
+            X: a piece: a text (of characters), an array (steps,) or (steps, columns), a list of numbers, a list of a
+                tuple for each step; or several: an array (n, steps, columns), a list of texts, of arrays, of lists of
+                symbols (words) or of tuples. A bare list of words is a list of texts: put it in a list, [words].
             y: not used; there for scikit-learn.
             context: (n, size), a vector of each piece, such as an image's points, that sets the initial state.
             progress: False for silence; by default a bar where standard error is a terminal, else a line.
@@ -478,7 +479,9 @@ class SequenceGenerator(Learned):
         """For each symbol: whether it was the most probable one, and the logarithm of its probability."""
         self._check_fitted()
         if self.reading_.kind != "symbols":
-            raise OptionError("accuracy", "a generator of symbols", "one of values", "Use score or mse.")
+            raise OptionError(
+                "accuracy and perplexity", "a generator of symbols", "one of values", "Use score or mse."
+            )
         rights, logs = [], []
         for targets, chunks, _ in self._told(X, context, skip):
             counted = np.ones(targets.shape, bool)

@@ -14,7 +14,7 @@ from unrolled.report.palette import DARK, LIGHT, PAPER
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["PiecePage", "piece_label", "plot_continuation", "render_pieces"]
+__all__ = ["PiecePage", "piece_label", "plot_continuation", "render_pieces", "standing"]
 
 BASELINES = {
     "trigram": "trigrams",
@@ -93,7 +93,7 @@ def render_pieces(page: PiecePage) -> str:
         values=page.metrics["kind"] == "values",
         colours=[(name, LIGHT[name], DARK[name]) for name in LIGHT],
         paper=PAPER,
-        standing=_standing(page.metrics),
+        standing=standing(page.metrics),
         facts=_facts(page.metrics),
         rows=_rows(page.metrics),
         texts=None
@@ -162,7 +162,12 @@ def _figures(page: PiecePage, numeric: bool) -> dict[str, list[Any]]:
 
             words = (
                 f"{name}: {len(lines[0])} steps that were read, {len(lines[1])} that came next, "
-                f"{len(lines[2])} that were made, from {min(lines[2]):.4g} to {max(lines[2]):.4g}."
+                f"{len(lines[2])} that were made"
+                + (
+                    f", from {min(lines[2]):.4g} to {max(lines[2]):.4g}."
+                    if lines[2]
+                    else ": the end came at once."
+                )
             )
             figures["made"].append(Drawing(name, draw(f"made-{number}", words, plot)))
     if page.training:
@@ -172,7 +177,8 @@ def _figures(page: PiecePage, numeric: bool) -> dict[str, list[Any]]:
     return figures
 
 
-def _standing(metrics: Mapping[str, Any]) -> dict[str, str]:
+def standing(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """How the model stands beside the baselines, by the figures of `metrics.json`."""
     name = "mse" if metrics["kind"] == "values" else "perplexity"
     others = {label: scores[name] for label, scores in metrics["baselines"].items()}
     return stand_by_error(metrics["model"][name], others, piece_label)

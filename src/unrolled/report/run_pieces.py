@@ -15,7 +15,7 @@ from unrolled.errors import DataError, OptionError
 from unrolled.estimators.generator import SequenceGenerator, check_steps, r_squared
 from unrolled.estimators.ngrams import NGrams
 from unrolled.estimators.saving_generator import save_generator
-from unrolled.report.piece_page import PiecePage, piece_label, render_pieces
+from unrolled.report.piece_page import PiecePage, piece_label, render_pieces, standing
 
 __all__ = ["PieceRun", "made_frame", "run_generation"]
 
@@ -29,12 +29,14 @@ class PieceRun:
     """What a run gave.
 
     Attributes:
-        metrics: what `metrics.json` holds: "kind", "model", "baselines", "held_out", "seconds".
-        verdict: that in one sentence.
+        metrics: what `metrics.json` holds: "kind", "model", "baselines", "held_out", "interrupted", "seconds".
+        verdict: that in a sentence or two.
+        notes: what was done to the data.
     """
 
     metrics: dict[str, Any]
     verdict: str
+    notes: list[str]
 
 
 def run_generation(
@@ -89,6 +91,7 @@ def run_generation(
         "model": model,
         "baselines": baselines,
         "held_out": {"steps": sum(map(len, held)), "pieces": len(held)},
+        "interrupted": generator.run_.interrupted,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
     }
     sentence = _verdict(metrics)
@@ -115,7 +118,7 @@ def run_generation(
         command=command,
     )
     (folder / "report.html").write_text(render_pieces(page), "utf-8")
-    return PieceRun(metrics, sentence)
+    return PieceRun(metrics, sentence, notes)
 
 
 def made_frame(made: Any, columns: tuple[str, ...]) -> Any:
@@ -244,10 +247,13 @@ def _verdict(metrics: dict[str, Any]) -> str:
     others = {label: scores[name] for label, scores in metrics["baselines"].items()}
     best = min(others, key=lambda label: others[label])
     what = "The mean squared error of the next value" if values else "The perplexity of the next symbol"
-    return (
-        f"{what} is {mine:.4g} on held-out data; "
-        f"of the baselines {piece_label(best)} is best, with {others[best]:.4g}."
+    best_is = (
+        f"that of {piece_label(best)}"
+        if len(others) == 1
+        else f"that of the best baseline ({piece_label(best)})"
     )
+    sentence = f"{what} is {mine:.4g} on held-out data, {best_is} {others[best]:.4g}."
+    return sentence if mine < others[best] else f"{sentence} {standing(metrics)['words']}."
 
 
 def _settings(generator: SequenceGenerator, file: PieceFile, test_size: float) -> dict[str, str]:

@@ -38,12 +38,14 @@ class TranscriptRun:
 
     Attributes:
         metrics: what `metrics.json` holds: "model", "baselines", "gains" (of the model over each baseline, in exact
-            matches, with a 95 % interval), "held_out", "seconds".
+            matches, with a 95 % interval), "held_out", "interrupted", "seconds".
         verdict: that in a sentence or two.
+        notes: what was done to the data.
     """
 
     metrics: dict[str, Any]
     verdict: str
+    notes: list[str]
 
 
 def run_transcription(
@@ -113,6 +115,7 @@ def run_transcription(
             "trained_on": len(train),
             "without_end": sum(not one.ended for one in told),
         },
+        "interrupted": transcriber.run_.interrupted,
         "seconds": {"train": round(trained - start, 3), "score": round(scored - trained, 3)},
     }
     sentence = _verdict(metrics)
@@ -137,7 +140,7 @@ def run_transcription(
         command=command,
     )
     (folder / "report.html").write_text(render_transcripts(page), "utf-8")
-    return TranscriptRun(metrics, sentence)
+    return TranscriptRun(metrics, sentence, notes)
 
 
 def _part(
