@@ -350,3 +350,123 @@ def test_a_model_that_loses_is_said_to_lose(folder, tmp_path, capsys):
 def test_help_is_of_the_command(capsys):
     assert _run(["train", "generator", "x.txt", "--unit", "3"]) == 2
     assert "See unrolled train generator --help." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], (200, 1.0, None, None, 0)),
+        (["--length", "7", "--temperature", "0.25"], (7, 0.25, None, None, 0)),
+        (["--temperature", "3", "--top-k", "2", "--top-p", "0.75", "--seed", "5"], (200, 3.0, 2, 0.75, 5)),
+    ],
+)
+def test_what_is_asked_for_is_drawn(singer, monkeypatch, capsys, words, expected):
+    asked = []
+
+    def listen(self, seed_sequence, n, **given):
+        asked.append((seed_sequence, n, given))
+        return "lu", False
+
+    monkeypatch.setattr(ur.SequenceGenerator, "generate", listen)
+    assert _run(["generate", str(singer), "--prompt", "la la ", *words]) == 0
+    assert capsys.readouterr().out == "lu\n"
+    ((seed, n, given),) = asked
+    found = (n, *(given[name] for name in ("temperature", "top_k", "top_p", "seed")))
+    assert (seed, found, given["return_ended"]) == ("la la ", expected, True)
+
+
+def followers(events, history):
+    """What came after some events, by looking at each place."""
+    found = []
+    for piece in events:
+        for at in range(len(history), len(piece)):
+            if piece[at - len(history) : at] == history:
+                found.append(piece[at])
+    return found
+
+
+def chance(events, history, event, count):
+    """Witten and Bell's: what came after the history, mixed with what came after a shorter one."""
+    shorter = chance(events, history[1:], event, count) if history else 1 / count
+    after = followers(events, history)
+    return (
+        (after.count(event) + len(set(after)) * shorter) / (len(after) + len(set(after)))
+        if after
+        else shorter
+    )
+
+
+def likeliest(events, history):
+    after = followers(events, history)
+    return min(set(after), key=lambda e: (-after.count(e), e)) if after else likeliest(events, history[1:])
+
+
+def trigrams(events, told, count, skip=0):
+    """The perplexity and the accuracy of trigrams that were counted in `events`."""
+    places = [(piece[max(at - 2, 0) : at], piece[at]) for piece in told for at in range(skip, len(piece))]
+    logs = [np.log(chance(events, history, event, count)) for history, event in places]
+    rights = [likeliest(events, history) == event for history, event in places]
+    return {"perplexity": np.exp(-np.mean(logs)), "accuracy": np.mean(rights)}
+
+
+def metrics_of(folder, name, *words):
+    small = ("--units", "4", "--epochs", "1", "--length", "3", *words)
+    assert train(folder, name, *small, out=folder / "run") == 0
+    return json.loads((folder / "run/metrics.json").read_text("utf-8"))
+
+
+def test_trigrams_of_a_text_are_counted_in_its_first_part(tmp_path):
+    text = "abcacbabbcabcbacabbcaabcbcacb" + "ccacccbcccacc"  # the part held out is of another kind
+    (tmp_path / "x.txt").write_text(text, "utf-8")
+    found = metrics_of(tmp_path, "x.txt", "--test-size", "0.3")
+    cut = round(0.7 * len(text))
+    assert cut == 29 and found["held_out"] == {"steps": 13, "pieces": 1}
+    by_hand = trigrams([text[1:cut]], [text[1:]], 3 + 1, skip=cut - 1)  # the first symbol is never told
+    assert found["baselines"]["trigram"] == pytest.approx(by_hand, rel=1e-9)
+    assert 0 < by_hand["accuracy"] < 1
+    accuracy, perplexity = ur.load(tmp_path / "run").judge(text, skip=cut - 1)
+    assert found["model"] == pytest.approx({"perplexity": perplexity, "accuracy": accuracy}, rel=1e-6)
+
+
+def test_trigrams_of_pieces_are_counted_in_those_learned_from_and_tell_ends(tmp_path):
+    pieces = ["abcab", "abccaab", "cabbcabca", "bca", "acbcbabcabc"]
+    rows = [[number, symbol] for number, piece in enumerate(pieces) for symbol in piece]
+    pd.DataFrame(rows, columns=["piece", "symbol"]).to_csv(tmp_path / "x.csv", index=False)
+    found = metrics_of(tmp_path, "x.csv", "--id", "piece", "--test-size", "0.2")
+    assert found["held_out"]["pieces"] == 1
+    (held,) = (piece for piece in pieces if len(piece) == found["held_out"]["steps"])
+    events = [["abc".index(symbol) + 1 for symbol in piece] + [0] for piece in pieces if piece != held]
+    told = [["abc".index(symbol) + 1 for symbol in held] + [0]]
+    by_hand = trigrams(events, told, 3 + 1)
+    assert found["baselines"]["trigram"] == pytest.approx(by_hand, rel=1e-9)
+    accuracy, perplexity = ur.load(tmp_path / "run").judge([list(held)])
+    assert found["model"] == pytest.approx({"perplexity": perplexity, "accuracy": accuracy}, rel=1e-6)
+
+
+def errors(actual, told):
+    off = (actual - told) ** 2
+    return {"mse": off.mean(), "r2": 1 - off.sum() / ((actual - actual.mean(0)) ** 2).sum()}
+
+
+def test_the_last_value_and_the_last_change_of_one_series(tmp_path):
+    values = np.round(np.sin(np.arange(30) / 2) + np.arange(30) ** 2 / 50, 2)
+    pd.DataFrame({"v": values}).to_csv(tmp_path / "x.csv", index=False)
+    found = metrics_of(tmp_path, "x.csv", "--test-size", "0.3")
+    actual, last, before = values[21:], values[20:-1], values[19:-2]
+    for name, told in (("last_value", last), ("last_change", last + (last - before))):
+        assert found["baselines"][name] == pytest.approx(errors(actual, told), rel=1e-5)
+    generator = ur.load(tmp_path / "run")
+    assert found["model"]["mse"] == pytest.approx(generator.mse(values, skip=20), rel=1e-5)
+    assert found["model"]["r2"] == pytest.approx(generator.score(values, skip=20), rel=1e-5)
+
+
+def test_the_last_change_of_a_piece_begins_with_none(tmp_path):
+    random = np.random.default_rng(0)
+    pieces = [np.round(random.normal(size=steps).cumsum(), 2) + 0.005 for steps in (5, 7, 9, 6)]
+    rows = [[number, value] for number, piece in enumerate(pieces) for value in piece]
+    pd.DataFrame(rows, columns=["piece", "v"]).to_csv(tmp_path / "x.csv", index=False)
+    found = metrics_of(tmp_path, "x.csv", "--id", "piece", "--test-size", "0.25", "--column", "v")
+    (held,) = (piece for piece in pieces if len(piece) == found["held_out"]["steps"])
+    last, change = held[:-1], np.concatenate([[0.0], np.diff(held)[:-1]])
+    for name, told in (("last_value", last), ("last_change", last + change)):
+        assert found["baselines"][name] == pytest.approx(errors(held[1:], told), rel=1e-5)

@@ -16,6 +16,7 @@ from unrolled.commands.transcribe import _write_line
 from unrolled.data.pairs import Pairs, read_pairs
 from unrolled.estimators import transcriber as room
 from unrolled.estimators.transcriber import Transcription
+from unrolled.estimators.transcript_scores import score_transcripts
 from unrolled.report.run_transcripts import _part
 
 FILES = {
@@ -297,3 +298,50 @@ def test_a_table_that_is_no_utf_8_is_said(tmp_path, caplog):
     (tmp_path / "p.csv").write_bytes("a,b\nx,é\n".encode("latin-1"))
     assert read_pairs(tmp_path / "p.csv", None, None).targets == ["é"]
     assert "p.csv is no UTF-8: read as Latin-1." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], {"beam": 1, "max_length": None}),
+        (["--beam", "4", "--max-length", "9"], {"beam": 4, "max_length": 9}),
+    ],
+)
+def test_what_is_asked_for_is_searched(run, monkeypatch, capsys, words, expected):
+    asked, whole = [], room.Transcriber.transcribe
+
+    def listen(self, X, **given):
+        asked.append((X, given))
+        return whole(self, X, **given)
+
+    monkeypatch.setattr(room.Transcriber, "transcribe", listen)
+    assert transcribe(monkeypatch, run, "abc\nbd\n", *words) == 0
+    assert capsys.readouterr().out == "<cba>\n<db>\n"
+    assert asked == [(["abc"], expected), (["bd"], expected)]
+
+
+def test_the_most_frequent_target_is_that_of_the_pairs_learned_from(tmp_path):
+    """A target that is frequent among held-out pairs alone is not known when it would have to be told."""
+    table = pd.DataFrame({"s": [a + b for a in "abcd" for b in "abcd"]})
+    small = ("--units", "2", "--epochs", "1", "--test-size", "0.5")
+
+    def run_on(targets, name):
+        table.assign(t=targets).to_csv(tmp_path / f"{name}.csv", index=False)
+        assert train(tmp_path / f"{name}.csv", *small, out=tmp_path / name) == 0
+        told = pd.read_csv(tmp_path / name / "predictions.csv")
+        return told, json.loads((tmp_path / name / "metrics.json").read_text("utf-8"))["baselines"]
+
+    first, _ = run_on(table["s"], "same")
+    held = table["s"].isin(first["source"]).to_numpy()
+    assert held.sum() == 8
+    targets = np.array([f"x{number}" for number in range(16)], object)
+    targets[held] = "yy"
+    targets[np.flatnonzero(held)[:2]] = "x"
+    targets[np.flatnonzero(~held)[:2]] = "x"  # the only one that comes twice there
+    told, baselines = run_on(targets, "pairs")
+    assert set(told["source"]) == set(first["source"])
+    assert told["target"].tolist().count("yy") == 6
+    # "x" is right 2 times of 8; 6 times two symbols have to be mended
+    assert baselines["most_frequent"] == {"exact_match": 2 / 8, "symbol_error_rate": 12 / 14}
+    sources = table["s"][held].tolist()
+    assert baselines["copy"] == pytest.approx(score_transcripts(targets[held].tolist(), sources))
