@@ -148,3 +148,20 @@ def test_a_list_of_tuples_is_one_piece_of_several_streams():
     assert [len(step) for step in generator.generate([(60, 48), (62, 50)], 3)] == [2, 2, 2]
     with pytest.raises(ShapeError, match="a piece, or a list of pieces, got a dict"):
         small().fit({"verse": "abc", "chorus": "xyz"}, progress=False)
+
+
+def test_values_are_scaled_by_what_is_learned_from_alone():
+    wave = np.sin(np.arange(100) / 3)
+    spiked = wave.copy()
+    spiked[85:] = 1e6
+    fitted = [small(valid_size=0.2).fit(x, progress=False).reading_ for x in (wave, spiked)]
+    assert fitted[0].mean == fitted[1].mean and fitted[0].scale == fitted[1].scale
+    generator = small(valid_size=0.25)
+    held = generator._hold(4)[1][0]
+    pieces = [wave + number for number in range(4)]
+    context = np.eye(4)
+    first = small(valid_size=0.25).fit(pieces, context=context, progress=False)
+    pieces[held], context[held] = pieces[held] * 1e6, 1e6
+    second = small(valid_size=0.25).fit(pieces, context=context, progress=False)
+    assert (first.reading_.scale == second.reading_.scale).all()
+    assert (first.context_mean_ == second.context_mean_).all()

@@ -169,8 +169,9 @@ class SequenceGenerator(Learned):
         self.notes_: list[str] = []
         self.reading_: PieceReading
         self.reading_, pieces = learn_pieces(
-            X, "X", kind=self.kind, in_turn=self.in_turn, ends=self.ends, differences=self.differences
-        )
+            X, "X", kind=self.kind, in_turn=self.in_turn, ends=self.ends, differences=self.differences,
+            learned=self._learned_parts,
+        )  # fmt: skip
         vectors = None if context is None else self._learn_context(context, pieces)
         inputs, targets = self.reading_.read(pieces, "X")
         train, valid = self._split(inputs, targets, vectors)
@@ -335,8 +336,9 @@ class SequenceGenerator(Learned):
                 "context", "several pieces, each with a vector", "one piece", "Give a list of pieces."
             )
         vectors = read_context(context, len(pieces), None)
-        self.context_mean_ = vectors.mean(0, dtype=np.float64)
-        spread = vectors.std(0, dtype=np.float64)
+        learned = vectors[self._hold(len(vectors))[0]]
+        self.context_mean_ = learned.mean(0, dtype=np.float64)
+        spread = learned.std(0, dtype=np.float64)
         self.context_scale_ = np.where(spread > 0, spread, 1.0)
         return self._scaled(vectors)
 
@@ -370,18 +372,11 @@ class SequenceGenerator(Learned):
             own = None if vectors is None else vectors[index]
             return PieceWindows(inputs.take(index), targets.take(index), steps, stride, own)
 
-        count = len(inputs)
-        everything = np.arange(count)
+        learn, held = self._hold(len(inputs))
         if not self.valid_size:
-            return windows(everything), None
-        if count > 1:
-            order = np.random.default_rng(self.seed).permutation(count)
-            hold = max(1, round(self.valid_size * count))
-            if hold >= count:
-                raise OptionError(
-                    "SequenceGenerator", "a valid_size that leaves a piece", str(self.valid_size)
-                )
-            return windows(np.sort(order[hold:])), windows(np.sort(order[:hold]))
+            return windows(learn), None
+        if len(held):
+            return windows(learn), windows(held)
         cut = round((1 - self.valid_size) * len(inputs.values))
         if not 0 < cut < len(inputs.values):
             raise OptionError("SequenceGenerator", "a valid_size that leaves steps", str(self.valid_size))
@@ -391,6 +386,23 @@ class SequenceGenerator(Learned):
         ]
         first, second = (PieceWindows(*part, steps, stride) for part in parts)
         return first, second
+
+    def _hold(self, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Numbers of the pieces to learn from, and of those held back; of a single piece its end is."""
+        if not self.valid_size or count == 1:
+            return np.arange(count), np.arange(0)
+        order = np.random.default_rng(self.seed).permutation(count)
+        hold = max(1, round(self.valid_size * count))
+        if hold >= count:
+            raise OptionError("SequenceGenerator", "a valid_size that leaves a piece", str(self.valid_size))
+        return np.sort(order[hold:]), np.sort(order[:hold])
+
+    def _learned_parts(self, pieces: Pieces) -> list[Any]:
+        """What values are scaled by: nothing that is held back."""
+        if len(pieces) == 1 and self.valid_size:
+            cut = round((1 - self.valid_size) * (pieces.steps(0) - 1))
+            return [pieces.parts[0][: cut + 1]]
+        return [pieces.parts[number] for number in self._hold(len(pieces))[0]]
 
     def _take_seed(self, seed_sequence: Any) -> Pieces:
         if hasattr(seed_sequence, "__len__") and not len(seed_sequence):

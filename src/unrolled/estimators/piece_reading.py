@@ -1,5 +1,6 @@
 """How a generator reads pieces, and how it gives back what it makes: numbers for symbols, scaled values."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -141,9 +142,16 @@ class PieceReading:
 
 
 def learn_pieces(
-    X: Any, where: str, *, kind: str, in_turn: bool, ends: bool | None, differences: bool | None
+    X: Any,
+    where: str,
+    *,
+    kind: str,
+    in_turn: bool,
+    ends: bool | None,
+    differences: bool | None,
+    learned: Callable[[Pieces], list[Any]],
 ) -> tuple[PieceReading, Pieces]:
-    """Find out how pieces are read; numbers are scaled by all that is given here.
+    """Find out how pieces are read; values are scaled by the parts of them that `learned` gives.
 
     Raises:
         DataError, ShapeError: as `take_pieces`, or what is no symbol.
@@ -179,9 +187,10 @@ def learn_pieces(
             "values",
             "Leave them out: values have no end.",
         )
-    values = np.concatenate(pieces.parts).astype(np.float64)
+    parts = learned(pieces)
+    values = np.concatenate(parts)
     mean, scale = values.mean(0), _spread(values)
-    changes = [np.diff(part.astype(np.float64), axis=0) for part in pieces.parts if len(part) > 1]
+    changes = [np.diff(part, axis=0) for part in parts if len(part) > 1]
     change = _spread(np.concatenate(changes), 0.0) if changes else scale
     if differences is None:  # a slow series' change has less to it than its value
         differences = bool((change < scale).all())
