@@ -16,7 +16,7 @@ import unrolled as ur
 from unrolled.data import read_table
 from unrolled.errors import DataError, OptionError, RunFolderError
 from unrolled.estimators import ensemble
-from unrolled.estimators.forecaster import rows_needed
+from unrolled.estimators.plan import rows_needed
 from unrolled.estimators.saving import FORMAT_VERSION
 from unrolled.training import course
 
