@@ -15,8 +15,9 @@ SANITIZER = PYTHONPATH=$(SANITIZED)/site ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIO
 demo: $(VENV)/.installed
 	$(VENV)/bin/unrolled demo
 
+# Two processes of one thread each; what has to do with threads sets them itself.
 test: $(VENV)/.installed-dev
-	$(RUN) pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(RUN) pytest -n 2 --dist loadfile
 
 slow: $(VENV)/.installed-dev
 	$(RUN) pytest -m slow --timeout 3000
