@@ -85,7 +85,11 @@ def test_options_of_a_transcriber(options, message):
         (lambda g: g.generate("la", 5, seed=-1), OptionError, "a seed of at least 0"),
         (lambda g: g.generate("la", 5, seed=1.5), OptionError, "a seed of at least 0"),
         (lambda g: g.generate("la", 5, seed=None), OptionError, "a seed of at least 0"),
-        (lambda g: g.generate("la", 5, temperature=10**400), OptionError, "a temperature above 0"),
+        (
+            lambda g: g.generate("la", 5, temperature=10**400),
+            OptionError,
+            "a temperature of at most 1,000,000, got more",
+        ),
         (lambda g: g.generate(np.array(["la", "lu"]), 5), ShapeError, "one piece, got 2 pieces"),
         (lambda g: g.judge("la la", skip=-1), OptionError, "a skip of at least 0"),
         (lambda g: g.judge("la la", skip=1.5), OptionError, "a skip of at least 0"),

@@ -22,15 +22,7 @@ WAVES = np.stack([np.sin(np.arange(40) / 3), 100 + 7 * np.cos(np.arange(40) / 5)
 PIECES = ["abcab", "cab", "bbcacab", "ca"]
 CHORDS = [[(60, 40), (62, 41), (60, 43)], [(62, 40), (62, 43), (60, 41), (62, 41)]]
 NEVER, SURELY = -50.0, 50.0
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """On crowded machines torch's threads wait for each other longer than these small networks take."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def drawn(X, cell="gru", context=None, scale=0.7, **options):
@@ -350,19 +342,6 @@ def test_the_loss_counts_no_padding():
         told = [generator.networks_[0](torch.tensor(piece[None, :-1])).numpy()[0] for piece in scaled]
     errors = np.concatenate([one - piece[1:] for one, piece in zip(told, scaled, strict=True)])
     assert generator.run_.history[0]["loss"] == pytest.approx(np.mean(errors**2), rel=1e-4)
-
-
-@pytest.fixture
-def given(monkeypatch):
-    """What each training was given, in the order of its arguments."""
-    calls = []
-
-    def listen(*arguments, **options):
-        calls.append(arguments)
-        return fit(*arguments, **options)
-
-    monkeypatch.setattr(room, "fit", listen)
-    return calls
 
 
 def test_pieces_held_back_are_not_learned_from(given):

@@ -24,15 +24,7 @@ from unrolled.training.members import Members
 
 QUICK = ur.Training(learning_rate=0.03, schedule="one-cycle", epochs=20, batch_size=16)
 RANDOM = np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """On crowded machines torch's threads wait for each other longer than these small networks take."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def words(count, seed=0):

@@ -9,20 +9,11 @@ import unrolled as ur
 from unrolled.data.symbols import START
 from unrolled.encoder_decoder import CoderArchitecture, EncoderDecoder, Memory
 from unrolled.estimators import transcriber as room
-from unrolled.training.loop import fit
 
 ONCE = ur.Training(optimizer="sgd", learning_rate=1e-9, epochs=1, batch_size=64)  # weights stay as they are
 SOURCES = ["abc", "b", "ca", "abcab", "cc", "bac"]
 TARGETS = ["xyz", "y", "zx", "xyzxy", "zz", ""]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """On crowded machines torch's threads wait for each other longer than these small networks take."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def drawn(end=0.0, **options):
@@ -124,19 +115,6 @@ def test_attention_is_the_mean_of_the_members(kind, beam):
 
 
 # --- what is learned from
-
-
-@pytest.fixture
-def given(monkeypatch):
-    """What each training was given, in the order of its arguments."""
-    calls = []
-
-    def listen(*arguments, **options):
-        calls.append(arguments)
-        return fit(*arguments, **options)
-
-    monkeypatch.setattr(room, "fit", listen)
-    return calls
 
 
 def test_pairs_held_back_are_not_learned_from(given):

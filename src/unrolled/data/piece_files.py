@@ -14,9 +14,7 @@ from unrolled.errors import DataError, OptionError
 __all__ = ["PieceFile", "read_piece_file", "write_midi"]
 
 TABLES = (".csv", ".tsv", ".parquet", ".pq")
-EXACT = (
-    2.0**53
-)  # whole numbers below it are told apart in float64; larger ones are symbols as they are written
+EXACT = 2.0**53  # float64 tells smaller whole numbers apart; larger ones are symbols as they are written
 NOTES = 128  # of MIDI; 0 is silence here
 PULSES = 480  # of a quarter note
 

@@ -43,9 +43,11 @@ class Drawing:
 
     def __post_init__(self) -> None:
         t, k, p = self.temperature, self.top_k, self.top_p
-        if isinstance(t, bool) or not isinstance(t, int | float | np.number) or not 0 < t <= HOTTEST:
+        if isinstance(t, bool) or not isinstance(t, int | float | np.number) or not 0 < t < np.inf:
             cure = "Pass top_k=1 for the most probable."
             raise OptionError("generate", "a temperature above 0", repr(t), cure)
+        if t > HOTTEST:
+            raise OptionError("generate", f"a temperature of at most {HOTTEST:,.0f}", "more")
         object.__setattr__(self, "temperature", float(t))
         if k is not None and (isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1):
             raise OptionError("generate", "top_k of at least 1, or None", repr(k), "Pass for instance 5.")
