@@ -204,6 +204,7 @@ template <class T, int CELL> class Forward : Plan<T, CELL> {
         std::copy_n(as<T>(given) + (tile.base + r) * call.H, call.H, state + r * units);
   }
   void finish(const T* state, void* last, const Tile<T, CELL>& tile) const {
+    if (!last) return;
     for (int64_t r = 0; r < tile.rows; ++r)
       std::copy_n(state + r * units, call.H, as<T>(last) + (tile.base + r) * call.H);
   }

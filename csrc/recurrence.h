@@ -29,7 +29,7 @@ struct Call {
   const void* recurrent_mask;    // (M, B, H) or null; multiplies h(t-1) where it enters the product
 
   void* y;    // (M, B, T or 1, H), or null
-  void *h_last, *c_last;    // (M, B, H)
+  void *h_last, *c_last;    // (M, B, H), or null
   void* saved;    // what backward needs, or null for inference
   int64_t saved_size;    // its elements: refused if they are too few
 

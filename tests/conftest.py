@@ -52,4 +52,3 @@ def without_native(monkeypatch):
 
     rows = tuple(replace(row, built="native" not in row.name) for row in dispatch.TABLE)
     monkeypatch.setattr(dispatch, "TABLE", rows)
-    monkeypatch.setattr(dispatch, "_chosen", {})

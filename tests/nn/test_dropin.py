@@ -239,7 +239,6 @@ def test_low_precision_is_near_float32_forward_and_backward(kind, pack, dtype, i
 
 def test_low_precision_without_the_kernels_is_torchs(monkeypatch):
     monkeypatch.setattr(dispatch, "TABLE", [r for r in dispatch.TABLE if "native" not in r.name])
-    monkeypatch.setattr(dispatch, "_chosen", {})
     layer = ur.accelerate(nn.GRU(FEATURES, UNITS)).bfloat16()
     assert ur.explain(layer, torch.randn(TIME, BATCH, FEATURES).bfloat16()).implementation == "torch"
 

@@ -5,6 +5,7 @@ autograd, torch.func and torch.compile. A build without a compiler lacks the ker
 Letters: `recurrence.py`.
 """
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, SupportsIndex
@@ -26,7 +27,7 @@ __all__ = [
     "Options",
     "backward",
     "forward",
-    "has_nan",
+    "ends_in_nan",
     "instruction_set",
     "new_stack",
     "options",
@@ -71,12 +72,16 @@ def set_num_threads(n: SupportsIndex) -> None:
     _threads = n.__index__()
 
 
-def has_nan(t: Tensor) -> bool:
-    """Whether there is a NaN in a tensor; on the CPU in a fraction of the time that torch takes for few numbers."""
-    if _native is None or t.device.type != "cpu" or t.dtype not in (torch.float32, torch.float64):
-        return bool(t.isnan().any())
-    t = t.contiguous()
-    return _native.has_nan(t.data_ptr(), t.numel(), t.dtype is torch.float64)
+def ends_in_nan(y: Tensor) -> bool:
+    """Whether there is a NaN in y (batch, units), or in the last step of y (batch, time, units), on the CPU.
+
+    In a fraction of the time that torch takes for few numbers.
+    """
+    if _native is None or y.dtype not in (torch.float32, torch.float64) or not y.is_contiguous():
+        return bool((y if y.ndim == 2 else y[:, -1]).isnan().any())
+    B, *T, H = y.shape
+    found: bool = _native.ends_in_nan(y.data_ptr(), (B, T[0] if T else 1, H), y.dtype is torch.float64)
+    return found
 
 
 def instruction_set() -> str:
@@ -111,6 +116,10 @@ class Arguments(NamedTuple):
     recurrent_mask: Tensor | None
 
 
+Tensors = Sequence[Any]  # the fields of Arguments in a tuple, which is quicker to make
+MASK = Arguments._fields.index("mask")
+
+
 class Options(NamedTuple):
     """The rest of a call: numbers of `CELLS` and `ACTIVATIONS`, and two flags of `Recurrence`."""
 
@@ -122,10 +131,8 @@ class Options(NamedTuple):
 
 def options(r: Recurrence) -> Options:
     """The options of a recurrence, in numbers."""
-    before = r.cell == "gru" and not r.reset_after
-    return Options(
-        CELLS["gru, reset before" if before else r.cell], ACTIVATIONS[r.activation], r.reverse, r.last_only
-    )
+    cell = r.cell if r.reset_after or r.cell != "gru" else "gru, reset before"
+    return Options(CELLS[cell], ACTIVATIONS[r.activation], r.reverse, r.last_only)
 
 
 def new_stack(members: int, slots: int, wide: bool) -> Any:
@@ -151,21 +158,21 @@ def update(numbers: tuple[int, int, bool], tensors: Sequence[Tensor], scales: tu
 
 
 def forward(
-    a: Arguments, o: Options, save: bool, clean: bool = False
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """y, the final h and c, and with `save` what backward needs. c is None but of an LSTM.
+    a: Tensors, o: Options, save: bool, needs_state: bool = True, clean: bool = False
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """y, the final h and c, and with `save` what backward needs. c is None but of an LSTM; both may not be needed.
 
     Skipped rows leave gaps in what is saved; with `clean` they are zeros, the same numbers at every call.
     """
-    x = a.x
-    *rows, T, _ = x.shape
-    units = a.weight_hh.shape[-1]
-    y = x.new_empty((*rows, units) if o.last_only else (*rows, T, units))
-    h = x.new_empty((*rows, units))
-    c = x.new_empty((*rows, units)) if o.cell == LSTM else None
+    x = a[0]
+    shape, units = x.shape, a[2].shape[-1]
+    state = (*shape[:-2], units)
+    y = x.new_empty(state if o.last_only else (*shape[:-1], units))
+    h = x.new_empty(state) if needs_state else None
+    c = x.new_empty(state) if needs_state and o.cell == LSTM else None
     saved, size = None, 0
-    if 0 in x.shape:
-        _check_steps(a)
+    if 0 in shape:
+        _check_steps(x)
         return y, h, c, x.new_empty(0) if save else None
     if save:
         size = saved_size(a, o)
@@ -175,23 +182,22 @@ def forward(
 
 
 def backward(
-    a: Arguments, o: Options, saved: Tensor, gradients: Sequence[Tensor | None], needs: Sequence[bool]
+    a: Tensors, o: Options, saved: Tensor, gradients: Sequence[Tensor | None], needs: Sequence[bool]
 ) -> list[Tensor | None]:
     """From the gradients of y, h and c to those of the first nine arguments, where needed."""
-    if 0 in a.x.shape:
-        _check_steps(a)
+    x = a[0]
+    if 0 in x.shape:
+        _check_steps(x)
         return [
             torch.zeros_like(t) if n and t is not None else None for t, n in zip(a, needs[:9], strict=False)
         ]
-    x = torch.empty(a.x.shape, dtype=a.x.dtype) if needs[0] else None
     found = [
-        torch.empty_like(t, memory_format=torch.contiguous_format) if n and t is not None else None
-        for t, n in zip(a[1:9], needs[1:9], strict=True)
+        t.new_empty(t.shape) if n and t is not None else None for t, n in zip(a, needs[:9], strict=False)
     ]
-    w_ih, w_hh, bias, bias_hh, h0, c0, norm, norm_bias = found
-    outputs = (saved, *gradients, x, h0, c0, w_ih, w_hh, bias, bias_hh, norm, norm_bias, saved.numel())
+    dx, w_ih, w_hh, bias, bias_hh, *states = found
+    outputs = (saved, *gradients, dx, *states[:2], w_ih, w_hh, bias, bias_hh, *states[2:], saved.numel())
     _call(_native.backward, a, o, outputs)
-    return [x, *found]
+    return found
 
 
 def prepared(r: Recurrence, after: tuple[Tensor, ...]) -> Callable[[], None]:
@@ -209,19 +215,19 @@ def prepared(r: Recurrence, after: tuple[Tensor, ...]) -> Callable[[], None]:
     return call
 
 
-def _call(function: Any, a: Arguments, o: Options, rest: tuple[Any, ...]) -> None:
+def _call(function: Any, a: Tensors, o: Options, rest: tuple[Any, ...]) -> None:
     """Call a kernel; the inputs that it cannot read as they lie are copied first, which few calls need."""
-    x, mask = a.x, a.mask
-    strides = x.stride()
+    x, mask = a[0], a[MASK]
+    shape, strides, mask_strides = x.shape, x.stride(), NO_STRIDES if mask is None else mask.stride()
     if strides[-1] != 1:
-        a = a._replace(x=x.contiguous())
-        strides = a.x.stride()
-    around, mask_strides = x.shape, NO_STRIDES if mask is None else mask.stride()
-    strides = strides[:-1]
-    if x.ndim == 3:
-        around, strides = torch.Size((1, *around)), (0, *strides)
+        x = x.contiguous()
+        a, strides = (x, *a[1:]), x.stride()
+    if len(shape) == 3:  # no axis of members
+        sizes: tuple[Any, ...] = (o.cell, o.activation, 1, *shape, a[2].shape[-1], *o[2:], _threads)
+        strides = (0, *strides[:2])
         mask_strides = mask_strides if mask is None else (0, *mask_strides)
-    sizes = (o.cell, o.activation, *around, a.weight_hh.shape[-1], o.reverse, o.last_only, _threads)
+    else:
+        sizes, strides = (*o[:2], *shape, a[2].shape[-1], *o[2:], _threads), strides[:3]
     if mask is not None and (mask.shape != x.shape[:-1] or mask.dtype is not torch.bool):
         raise ShapeError(
             "native", f"a mask of booleans {tuple(x.shape[:-1])}", f"{mask.dtype} {tuple(mask.shape)}"
@@ -229,14 +235,13 @@ def _call(function: Any, a: Arguments, o: Options, rest: tuple[Any, ...]) -> Non
     try:
         function(sizes, strides, mask_strides, a, rest, x.dtype is torch.float64)
     except _native.NotContiguous:
-        copies: Any = {n: _contiguous(t) for n, t in a._asdict().items() if n != "mask"}
         if function is _native.backward:  # what is saved, and the gradients given
             rest = (*map(_contiguous, rest[:4]), *rest[4:])
-        _call(function, a._replace(**copies), o, rest)
+        _call(function, tuple(t if i == MASK else _contiguous(t) for i, t in enumerate(a)), o, rest)
     except ValueError as fault:
         shapes = ", ".join(
             f"{n} {t.dtype} {tuple(t.shape)}{'' if t.is_cpu else f' on {t.device}'}"
-            for n, t in a._asdict().items()
+            for n, t in zip(Arguments._fields, a, strict=True)
             if t is not None
         )
         raise ShapeError(
@@ -251,29 +256,24 @@ def _contiguous(t: Tensor | None) -> Tensor | None:
     return t if t is None else t.contiguous().resolve_neg()
 
 
-def _check_steps(a: Arguments) -> None:
+def _check_steps(x: Tensor) -> None:
     """An empty x has no sequences; without steps or features there would be nothing to compute states from."""
-    if 0 in a.x.shape[-2:]:
+    if 0 in x.shape[-2:]:
         raise ShapeError(
             "native",
             "at least one time step and one feature",
-            str(tuple(a.x.shape)),
+            str(tuple(x.shape)),
             "Drop empty sequences before the call.",
         )
 
 
-def saved_size(a: Arguments, o: Options) -> int:
-    """How many numbers `forward` saves: gates and states of all steps, padded to vectors (Plan in recurrence.cpp)."""
-    lanes = _native.vector_bytes() // a.x.element_size()
-    panel = lanes * (2 if o.cell == 0 else 1)
-    units = -(-a.weight_hh.shape[-1] // panel) * panel
-    T = a.x.shape[-2]
-    rows = a.x.shape[0] * (1 if a.x.ndim == 3 else a.x.shape[1])
-    states = (1 + (o.cell == LSTM)) * (T + 1) + (a.recurrent_mask is not None) * T
-    gates = (1 if o.cell == 0 else 4) * units
-    norms = (
-        0
-        if a.norm_weight is None
-        else gates + (units if o.cell == LSTM else 0) + a.norm_weight.shape[-1] // a.weight_hh.shape[-1]
-    )
-    return rows * (states * units + T * ((0 if o.cell == 0 else gates) + norms))
+def saved_size(a: Tensors, o: Options) -> int:
+    """How many numbers `forward` saves: gates and states of all steps, padded to vectors (Plan in plan.h)."""
+    x, H, norm = a[0], a[2].shape[-1], a[7]
+    *rows, T, _ = x.shape
+    panel = _native.vector_bytes() // x.element_size() * (1 if o.cell else 2)
+    units = -(-H // panel) * panel
+    states = (1 + (o.cell == LSTM)) * (T + 1) + (a[10] is not None) * T
+    gates = 4 * units if o.cell else units
+    norms = 0 if norm is None else gates + (o.cell == LSTM) * units + norm.shape[-1] // H
+    return math.prod(rows) * (states * units + T * ((gates if o.cell else 0) + norms))

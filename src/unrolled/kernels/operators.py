@@ -21,47 +21,40 @@ __all__ = ["run", "run_in_float32"]
 
 INPUTS = len(Arguments._fields)
 DIFFERENTIABLE = 9  # of them, the first ones
-NO_GRADIENTS = (None,) * (INPUTS - DIFFERENTIABLE + len(Options._fields))
+NO_GRADIENTS = (None,) * (INPUTS - DIFFERENTIABLE)
+NO_OPTIONS = (None,) * len(Options._fields)
 
 
 def run(r: Recurrence) -> tuple[Tensor, tuple[Tensor, ...]]:
     """As `reference.run`."""
     options = native.options(r)
-    h0, c0 = (r.state[0], r.state[1] if r.cell == "lstm" else None) if r.state else (None, None)
-    arguments = Arguments(
-        r.x,
-        r.weight_ih,
-        r.weight_hh,
-        r.bias,
-        r.bias_hh,
-        h0,
-        c0,
-        r.norm_weight,
-        r.norm_bias,
-        r.mask,
-        r.recurrent_mask,
+    h0, c0 = (*r.state, None, None)[:2]
+    arguments = (
+        *(r.x, r.weight_ih, r.weight_hh, r.bias, r.bias_hh, h0, c0),
+        *(r.norm_weight, r.norm_bias, r.mask, r.recurrent_mask),
     )
-    plain = _plain(r.x)
-    if not plain and _transformed():  # what requires a gradient lies under the transformation
+    if _plain(r.x):
+        if torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in arguments]):  # noqa: C419
+            y, *state = _apply_plain(*arguments, options, r.needs_state)
+        else:
+            y, *state, _ = native.forward(arguments, options, False, r.needs_state)
+        return y, tuple([s for s in state if s is not None])
+    if _transformed():  # what requires a gradient lies under the transformation
         y, h, *rest = _OverTime.apply(*arguments, *options)
     elif torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in arguments]):  # noqa: C419
-        if not plain and _in_jit_trace():
+        if _in_jit_trace():
             raise KernelError(
                 "torch.jit.trace",
                 "no gradients, which a traced graph would lose",
                 "weights or an input that require them",
                 "Trace under torch.no_grad(), and call the traced module so; or use torch.compile.",
             )
-        if plain:
-            y, h, *rest = _apply_plain(*arguments, *options)
-        else:
-            y, h, *rest = (_Traced if torch.compiler.is_compiling() else _OverTime).apply(
-                *arguments, *options
-            )
-    elif not plain and _in_forward_mode():
+        function = _Traced if torch.compiler.is_compiling() else _OverTime
+        y, h, *rest = function.apply(*arguments, *options)
+    elif _in_forward_mode():
         y, h, *rest = _OverTime.apply(*arguments, *options)  # its jvp refuses a tangent, which would get lost
     else:
-        y, h, *rest = _forward(arguments, options, save=False, plain=plain)
+        y, h, *rest = _forward(arguments, options, save=False, plain=False)
     return y, (h, rest[0]) if r.cell == "lstm" else (h,)
 
 
@@ -131,7 +124,7 @@ class _OverTime(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         *tensors, saved = ctx.saved_tensors
-        dy, dh, dc = (*gradients[:-1], None)[:3]
+        dy, dh, dc = (*gradients[: 2 + (ctx.options[0] == native.LSTM)], None)[:3]
         if not torch.compiler.is_compiling() and not _transformed():
             # The pullback of torch.func.vjp runs after its transformation, whose tensors are still wrapped.
             *tensors, saved, dy, dh, dc = map(_unwrapped, (*tensors, saved, dy, dh, dc))
@@ -145,7 +138,7 @@ class _OverTime(torch.autograd.Function):
             ]
         else:
             found = _backward(*inputs)
-        return (*found, *NO_GRADIENTS)
+        return (*found, *NO_GRADIENTS, *NO_OPTIONS)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
@@ -169,32 +162,33 @@ class _Traced(_OverTime):
 
 
 class _Plain(_OverTime):
-    """The same for plain tensors, the usual case, where every microsecond counts."""
+    """The same for plain tensors, the usual case, where every microsecond counts: few inputs and outputs."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        found = native.forward(Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS:]), True)
-        output = tuple(t for t in found if t is not None)
-        _OverTime.setup_context(ctx, inputs, output)
-        return output
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor | None, ...]:
+        tensors, (options, needs_state) = inputs[:INPUTS], inputs[INPUTS:]
+        found = native.forward(tensors, options, True, needs_state)
+        ctx.save_for_backward(*tensors, found[3])
+        ctx.options = options
+        ctx.set_materialize_grads(False)
+        return found[:3]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise _no_second_derivative()
-        *tensors, saved = ctx.saved_tensors
-        given = (*gradients[:-1], None)[:3]
+        tensors = ctx.saved_tensors
         try:
             found = native.backward(
-                Arguments(*tensors), Options(*ctx.options), saved, given, ctx.needs_input_grad
+                tensors[:INPUTS], ctx.options, tensors[INPUTS], gradients, ctx.needs_input_grad
             )
         except (
             RuntimeError
         ):  # of a tensor without memory; asked for only then, which costs the usual case nothing
-            if _transformed() or any(map(_is_batched, given)):
-                return _OverTime.backward(ctx, *gradients)
+            if _transformed() or any(map(_is_batched, gradients)):
+                return (*_OverTime.backward(ctx, *gradients)[:INPUTS], None, None)
             raise
-        return (*found, *NO_GRADIENTS)
+        return (*found, *NO_GRADIENTS, None, None)
 
     setup_context = torch.autograd.Function.setup_context
 

@@ -40,6 +40,7 @@ class Recurrence(NamedTuple):
         reset_after: in a GRU, whether the reset gate applies after the product with the weights.
         reverse: from the last step to the first; outputs come in the order in which they are computed.
         last_only: return the last output only.
+        needs_state: False where nobody asks for the final state, which may then be left out.
     """
 
     cell: Cell
@@ -57,3 +58,4 @@ class Recurrence(NamedTuple):
     reset_after: bool = True
     reverse: bool = False
     last_only: bool = False
+    needs_state: bool = True

@@ -86,14 +86,13 @@ class RecurrentWeights(nn.Module):
         recurrent_mask: Tensor | None = None,
         reverse: bool = False,
         last_only: bool = False,
+        needs_state: bool = True,
     ) -> Recurrence:
         """These weights with an input and what modifies the loop: what the kernels take."""
-        own = (
-            self._parameters
-        )  # an attribute of a module costs a microsecond; parametrized ones are not there
-        weights = (own[n] if n in own else getattr(self, n) for n in WEIGHTS)
-        modifiers = (mask, recurrent_mask, self.activation, self.reset_after, reverse, last_only)
-        return Recurrence(self.kind, x, state, *weights, *modifiers)  # type: ignore[arg-type, call-arg]
+        own = self._parameters  # an attribute of a module costs a microsecond
+        weights = [own[n] if n in own else getattr(self, n) for n in WEIGHTS]  # parametrized: not there
+        modifiers = (mask, recurrent_mask, self.activation, self.reset_after, reverse, last_only, needs_state)
+        return Recurrence(self.kind, x, state, *weights, *modifiers)
 
     def extra_repr(self) -> str:
         """The sizes, and the options that are not the default."""

@@ -103,12 +103,14 @@ class _Layer(OverTime, RecurrentWeights):
         """
         r = self.recurrence(x, initial_state, mask)
         y, state = dispatch.run(r, self.implementation)
-        check_finite(type(self).__name__, state[0], x, self.parameters(), r.state, mask)
+        check_finite(type(self).__name__, y, x, self.parameters(), r.state, mask)
         return self.finish(y, state)
 
     def recurrence(self, x: Tensor, initial_state: Any = None, mask: Tensor | None = None) -> Recurrence:
         """The call as the kernels take it: arguments checked, dropout masks drawn."""
-        where, weight = type(self).__name__, self.weight_ih
+        where, weight = type(self).__name__, self._parameters.get("weight_ih")
+        if weight is None:  # parametrized
+            weight = self.weight_ih
         axes = ("batch", "time", "features") if weight.ndim == 2 else ("members", "batch", "time", "features")
         check_input(where, x, axes, self.input_size, weight.dtype)
         if mask is not None:
@@ -116,7 +118,9 @@ class _Layer(OverTime, RecurrentWeights):
         if x.dtype is not weight.dtype:  # autocast: our kernels have no lower precision to gain by
             x = x.to(weight.dtype)
         names, shape = STATE_NAMES[self.kind], (*x.shape[:-2], self.units)
-        state = self.start(initial_state, names, [shape] * len(names), weight)
+        state: tuple[Tensor, ...] = ()
+        if initial_state is not None or self.stateful:
+            state = self.start(initial_state, names, [shape] * len(names), weight)
         recurrent_mask = None
         if self.training and self.dropout:
             x = x * draw_kept(x, (*x.shape[:-2], 1, x.shape[-1]), x.dtype, self.dropout)
@@ -129,6 +133,7 @@ class _Layer(OverTime, RecurrentWeights):
             recurrent_mask=recurrent_mask,
             reverse=self.go_backwards,
             last_only=not self.return_sequences,
+            needs_state=self.return_state or self.stateful,
         )
 
     def extra_repr(self) -> str:

@@ -140,28 +140,26 @@ def check_mask(where: str, mask: Any, shape: tuple[int, ...]) -> None:
 
 def check_finite(
     where: str,
-    last: Tensor,
+    y: Tensor,
     x: Tensor,
     weights: Iterable[Tensor],
     start: tuple[Tensor, ...] = (),
     mask: Tensor | None = None,
 ) -> None:
     """Finite inputs (those not masked), initial states and weights gave no NaN: a NaN once made stays to the
-    last step, so that is looked at.
+    last step, so that of y, (batch, units) or (batch, time, units), is looked at.
 
     Skipped where looking would cost a synchronisation (CUDA) or cannot be done (a tensor without numbers, inside
     torch.func or torch.compile, or with an axis of members, one of which must not stop the others).
     """
     if (
-        type(last) is not Tensor
-        or last.device.type != "cpu"
-        or last.ndim != 2
+        type(y) is not Tensor
+        or not y.is_cpu
+        or x.ndim != 3
         or torch.compiler.is_compiling()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or not native.ends_in_nan(y)
     ):
-        return
-    if torch._C._functorch.peek_interpreter_stack() is not None:
-        return
-    if not native.has_nan(last.detach()):
         return
     x = x if mask is None else x[mask]
     if all(t.isfinite().all() for t in (x, *start, *weights)):
