@@ -56,16 +56,23 @@ def medians(works, repeats):
 
 
 def step(layer, *inputs):
-    """A forward and a backward through the layer, for the gradients of the weights."""
-    y = layer(*inputs)
-    if not isinstance(y, tuple):
-        gradient = torch.ones_like(y)
-        return lambda: layer(*inputs).backward(gradient)
-    if isinstance(y[0], torch.Tensor):
-        gradient = torch.ones_like(y[0])
-        return lambda: layer(*inputs)[0].backward(gradient)
-    gradient = torch.ones_like(y[0].data)
-    return lambda: layer(*inputs)[0].data.backward(gradient)
+    """A forward and a backward through the layer, for the gradients of the weights, of which there are none before, as
+    after an optimizer's zero_grad(): adding to them would leave torch's threads waiting in a loop beside ours."""
+    parameters = list(layer.parameters())
+
+    def output():
+        y = layer(*inputs)
+        y = y[0] if isinstance(y, tuple) else y
+        return y if isinstance(y, torch.Tensor) else y.data
+
+    gradient = torch.ones_like(output())
+
+    def work():
+        for p in parameters:
+            p.grad = None
+        output().backward(gradient)
+
+    return work
 
 
 def check(ours, theirs, x):

@@ -10,6 +10,7 @@
 // to r and z, and r h(t-1) to n.
 #pragma once
 
+#include "product.h"
 #include "recurrence.h"
 #include "vector.h"
 
@@ -38,6 +39,11 @@ template <> struct Panel<GRU_BEFORE> {
   static constexpr int X_COUNT = 3, H_FROM = 1, H_COUNT = 2;
   static constexpr int X_GATES[] = {2, 0, 1}, H_GATES[] = {0, 1}, N_GATES[] = {2};
 };
+
+// Whether a panel's weights are more than the first cache holds by far, and all of them more than the second does.
+template <class T, int CELL> constexpr bool is_large(int64_t units) {
+  return Panel<CELL>::H_COUNT * WIDTH<T> * units > 3 * CLOSE<T>;
+}
 
 // An activation of `count` vectors, from a place to another.
 template <class T, int ACT>

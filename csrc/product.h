@@ -1,6 +1,7 @@
 // Products of small matrices: a micro-kernel that keeps its sums in registers, and weights packed for it.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -14,12 +15,16 @@ constexpr int REGISTERS = 24;    // for sums, of 32; the rest is for operands
 constexpr int REGISTERS = 12;    // of 16
 #endif
 constexpr int PAIR = 2;
+template <class T> constexpr int64_t CLOSE = 16384 / sizeof(T);    // numbers that take half of a first cache of 32 kB
 template <int NV> constexpr int ROWS = REGISTERS / NV;
 
-// sums[r][FROM + v] += Σ_k a[r·row + k·step] · b[k·ldb + v·W] for v < N.
-template <int FROM, int N, class T, int R, int NV>
-INLINE void multiply(Vec<T> (&sums)[R][NV], const T* a, int64_t row, int64_t step, const T* b, int64_t ldb, int64_t K) {
-  for (int64_t k = 0; k < K; ++k, a += step, b += ldb) {
+// sums[r][FROM + v] += Σ_k a[r·row + k·step] · b[k·ldb + v·W] for v < N. With FETCH it meanwhile fetches a vector for
+// each k from `ahead`, which is worked on next, into the second cache.
+template <int FROM, int N, bool FETCH = false, class T, int R, int NV>
+INLINE void multiply(Vec<T> (&sums)[R][NV], const T* a, int64_t row, int64_t step, const T* b, int64_t ldb, int64_t K,
+                     const T* ahead = nullptr) {
+  for (int64_t k = 0; k < K; ++k, a += step, b += ldb, ahead += WIDTH<T> * FETCH) {
+    if constexpr (FETCH) __builtin_prefetch(ahead, 0, 2);
     Vec<T> right[N];
 #pragma GCC unroll 4
     for (int v = 0; v < N; ++v) right[v] = load(b + v * WIDTH<T>);
@@ -58,12 +63,14 @@ template <class T, int NV> struct Product {
   T* c;
   int64_t ldc;
 
-  template <int R> static void run(const Product& f, int64_t from) {
+  template <int R> static void run(const Product& f, int64_t from) { f.template add<R, false>(from, nullptr); }
+  template <int R, bool FETCH> INLINE void add(int64_t from, const T* ahead) const {
+    const Product& f = *this;
     const T *a = f.a + from * f.row, *b = f.b;
     T* c = f.c + from * f.ldc;
     Vec<T> sums[R][NV] = {};
-    for (int64_t o = 0; o < f.outer; ++o, a += f.a_outer, b += f.b_outer)
-      multiply<0, NV>(sums, a, f.row, f.step, b, f.ldb, f.inner);
+    for (int64_t o = 0; o < f.outer; ++o, a += f.a_outer, b += f.b_outer, ahead += f.inner * WIDTH<T> * FETCH)
+      multiply<0, NV, FETCH>(sums, a, f.row, f.step, b, f.ldb, f.inner, ahead);
 #pragma GCC unroll 24
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
@@ -71,5 +78,23 @@ template <class T, int NV> struct Product {
         store(c + r * f.ldc + v * WIDTH<T>, load(c + r * f.ldc + v * WIDTH<T>) + sums[r][v]);
   }
 };
+
+// The same of matrices that the second cache does not hold.
+template <class T, int NV> struct Fetching {
+  static constexpr int MOST = ROWS<NV>;
+  Product<T, NV> product;
+  const T* next;    // what b is next; null: c's next rows are fetched
+  template <int R> static void run(const Fetching& f, int64_t from) {
+    const Product<T, NV>& p = f.product;
+    p.template add<R, true>(from, f.next ? f.next + from / MOST * p.outer * p.inner * WIDTH<T> : p.c + (from + R) * p.ldc);
+  }
+};
+// `some` of the outer sums at a time: what they read of b stays in the first cache while all rows go by.
+template <class T, int NV> void in_parts(Product<T, NV> p, int64_t some, int64_t rows) {
+  for (int64_t left = p.outer; left > 0; left -= some, p.a += some * p.a_outer, p.b += some * p.b_outer) {
+    p.outer = std::min(some, left);
+    in_blocks(Fetching<T, NV>{p, p.b + some * p.b_outer}, rows);
+  }
+}
 
 }    // namespace UNROLLED_NAMESPACE

@@ -36,14 +36,25 @@ template <class T, int CELL, class Forwards> Functions<T> functions_of(const Cal
   }
 }
 
-// The sums of a panel's gates: its bias, the input's product and the recurrence's, through registers once.
+// The sums of a panel's gates: its bias, the input's product and the recurrence's, through registers once; where there
+// are many units, some of them at a time, whose weights stay in the first cache while all rows go by.
 template <class T, int CELL> struct GateSums {
   using P = Panel<CELL>;
   static constexpr int W = WIDTH<T>, NV = P::VECTORS, MOST = ROWS<NV>;
+  static constexpr int64_t SOME = CLOSE<T> / (P::H_COUNT * W);
   const T *x, *h, *weight_ih, *weight_hh, *bias;
   int64_t x_row, h_row, I, H;
   T* sums;
 
+  void of(int64_t rows) const {
+    GateSums part = *this;
+    part.H = is_large<T, CELL>(H) ? SOME : H;
+    in_blocks(part, rows);
+    for (int64_t k = part.H; k < H; k += SOME) {
+      part.h = h + k, part.weight_hh = weight_hh + k * P::H_COUNT * W, part.H = std::min(SOME, H - k);
+      in_blocks(MoreSums{part}, rows);
+    }
+  }
   template <int R> static void run(const GateSums& f, int64_t from) {
     Vec<T> sums[R][NV];
 #pragma GCC unroll 24
@@ -52,11 +63,30 @@ template <class T, int CELL> struct GateSums {
       for (int v = 0; v < NV; ++v) sums[r][v] = load(f.bias + v * W);
     multiply<0, P::X_COUNT>(sums, f.x + from * f.x_row, f.x_row, 1, f.weight_ih, P::X_COUNT * W, f.I);
     multiply<P::H_FROM, P::H_COUNT>(sums, f.h + from * f.h_row, f.h_row, 1, f.weight_hh, P::H_COUNT * W, f.H);
+    f.keep(sums, from);
+  }
+  template <int R> INLINE void keep(Vec<T> (&found)[R][NV], int64_t from) const {
 #pragma GCC unroll 24
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) store(f.sums + (from + r) * NV * W + v * W, sums[r][v]);
+      for (int v = 0; v < NV; ++v) store(sums + (from + r) * NV * W + v * W, found[r][v]);
   }
+
+  struct MoreSums {    // of further units, added to what was kept
+    GateSums part;
+    static constexpr int MOST = GateSums::MOST;
+    template <int R> static void run(const MoreSums& more, int64_t from) {
+      const GateSums& f = more.part;
+      Vec<T> sums[R][NV];
+#pragma GCC unroll 24
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) sums[r][v] = load(f.sums + (from + r) * NV * W + v * W);
+      multiply<P::H_FROM, P::H_COUNT, true>(sums, f.h + from * f.h_row, f.h_row, 1, f.weight_hh, P::H_COUNT * W, f.H,
+                                            f.weight_hh + f.H * (P::H_COUNT + from / MOST) * W);
+      f.keep(sums, from);
+    }
+  };
 };
 
 template <class T, int CELL> class Forward : Plan<T, CELL> {
@@ -151,7 +181,7 @@ template <class T, int CELL> class Forward : Plan<T, CELL> {
         const GateSums<T, CELL> f{tile.input(call, now), from, ih + (tile.member * panels + p) * P::X_COUNT * W * call.I,
                                   hh + (tile.member * panels + p) * P::H_COUNT * W * H, bias + (tile.member * panels + p) * NV * W,
                                   call.x_batch, units, call.I, H, sums};
-        if (!direct) in_blocks(f, active);
+        if (!direct) f.of(active);
         if (this->staged()) continue;
         Step<T> s{};
         s.rows = active, s.units = units, s.gates = sums;
@@ -367,10 +397,14 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
   // to (rows, wide) += the gates' gradients of a step times the weights.
   template <int COUNT>
   void times_weights(const T* d, int64_t ring_rows, const T* packed, T* to, int64_t ld, int64_t rows) const {
-    for (int64_t q = 0; q < ld; q += TWO)
-      in_blocks(Product<T, PAIR>{d, NV * W, 1, ring_rows * NV * W, packed + q * panels * COUNT * W, TWO, COUNT * W * TWO,
-                                 COUNT * W, panels, to + q, ld},
-                rows);
+    constexpr int64_t size = COUNT * W * TWO;    // of a panel's weights
+    for (int64_t q = 0; q < ld; q += TWO, packed += panels * size) {
+      Product<T, PAIR> all{d, NV * W, 1, ring_rows * NV * W, packed, TWO, size, COUNT * W, panels, to + q, ld};
+      if (is_large<T, CELL>(call.H))
+        in_parts(all, std::max<int64_t>(1, CLOSE<T> / size), rows);
+      else
+        in_blocks(all, rows);
+    }
   }
 
   // The gradients of the weights from `count` rows of inputs, of h(t-1) and of gates' gradients.
@@ -383,7 +417,8 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
     for (int64_t p = 0; p < panels; ++p) {
       constexpr int HW = P::H_COUNT * W, XW = P::X_COUNT * W;
       const T* d = ring + p * ring_rows * NV * W;
-      in_blocks(Product<T, P::H_COUNT>{h, 1, units, 0, d + P::H_FROM * W, NV * W, 0, count, 1, to_hh + p * H * HW, HW}, H);
+      const Product<T, P::H_COUNT> recurrent{h, 1, units, 0, d + P::H_FROM * W, NV * W, 0, count, 1, to_hh + p * H * HW, HW};
+      is_large<T, CELL>(H) ? in_blocks(Fetching<T, P::H_COUNT>{recurrent, nullptr}, H) : in_blocks(recurrent, H);
       if (BEFORE) in_blocks(Product<T, 1>{reset, 1, units, 0, d, NV * W, 0, count, 1, to_nh + p * H * W, W}, H);
       in_blocks(Product<T, P::X_COUNT>{x, 1, I, 0, d, NV * W, 0, count, 1, to_ih + p * I * XW, XW}, I);
       in_blocks(Product<T, NV>{&one, 0, 0, 0, d, NV * W, 0, count, 1, to_bias + p * NV * W, NV * W}, 1);
