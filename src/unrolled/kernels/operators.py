@@ -54,7 +54,7 @@ def run(r: Recurrence) -> tuple[Tensor, tuple[Tensor, ...]]:
     elif _in_forward_mode():
         y, h, *rest = _OverTime.apply(*arguments, *options)  # its jvp refuses a tangent, which would get lost
     else:
-        y, h, *rest = _forward(arguments, options, save=False, plain=False)
+        y, h, *rest = _forward(Arguments(*arguments), options, save=False, plain=False)
     return y, (h, rest[0]) if r.cell == "lstm" else (h,)
 
 
@@ -165,7 +165,7 @@ class _Plain(_OverTime):
     """The same for plain tensors, the usual case, where every microsecond counts: few inputs and outputs."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor | None, ...]:
+    def forward(ctx: Any, *inputs: Any) -> Any:
         tensors, (options, needs_state) = inputs[:INPUTS], inputs[INPUTS:]
         found = native.forward(tensors, options, True, needs_state)
         ctx.save_for_backward(*tensors, found[3])

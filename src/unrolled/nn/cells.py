@@ -5,7 +5,7 @@ an int (the state is one tensor) or a tuple of ints (the state is a tuple of ten
 """
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -89,10 +89,10 @@ class RecurrentWeights(nn.Module):
         needs_state: bool = True,
     ) -> Recurrence:
         """These weights with an input and what modifies the loop: what the kernels take."""
-        own = self._parameters  # an attribute of a module costs a microsecond
-        weights = [own[n] if n in own else getattr(self, n) for n in WEIGHTS]  # parametrized: not there
+        own = self._parameters  # without those parametrized; an attribute of a module costs a microsecond
+        weights: list[Any] = [own[n] if n in own else getattr(self, n) for n in WEIGHTS]
         modifiers = (mask, recurrent_mask, self.activation, self.reset_after, reverse, last_only, needs_state)
-        return Recurrence(self.kind, x, state, *weights, *modifiers)
+        return Recurrence(self.kind, x, state, *weights, *modifiers)  # type: ignore[call-arg]
 
     def extra_repr(self) -> str:
         """The sizes, and the options that are not the default."""

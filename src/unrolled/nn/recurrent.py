@@ -108,9 +108,8 @@ class _Layer(OverTime, RecurrentWeights):
 
     def recurrence(self, x: Tensor, initial_state: Any = None, mask: Tensor | None = None) -> Recurrence:
         """The call as the kernels take it: arguments checked, dropout masks drawn."""
-        where, weight = type(self).__name__, self._parameters.get("weight_ih")
-        if weight is None:  # parametrized
-            weight = self.weight_ih
+        where, own = type(self).__name__, self._parameters.get("weight_ih")
+        weight = self.weight_ih if own is None else own  # it is not there if parametrized
         axes = ("batch", "time", "features") if weight.ndim == 2 else ("members", "batch", "time", "features")
         check_input(where, x, axes, self.input_size, weight.dtype)
         if mask is not None:
