@@ -182,9 +182,7 @@ class _Plain(_OverTime):
             found = native.backward(
                 tensors[:INPUTS], ctx.options, tensors[INPUTS], gradients, ctx.needs_input_grad
             )
-        except (
-            RuntimeError
-        ):  # of a tensor without memory; asked for only then, which costs the usual case nothing
+        except RuntimeError:  # of a tensor without memory, which is looked for only then
             if _transformed() or any(map(_is_batched, gradients)):
                 return (*_OverTime.backward(ctx, *gradients)[:INPUTS], None, None)
             raise
