@@ -11,6 +11,7 @@ import unrolled as ur
 from unrolled.estimators import ensemble
 from unrolled.estimators import forecaster as room
 from unrolled.estimators.ensemble import Ensemble
+from unrolled.report.run import describe_model
 
 QUICK = ur.Training("mae", "adamw", 3e-3, "one-cycle", epochs=8, batch_size=32, restore_best=False)
 ROWS, HORIZON = 400, 5
@@ -56,6 +57,8 @@ def test_a_share_of_what_is_added_is_kept(monkeypatch, share):
     np.testing.assert_allclose(scaled[1], ridge + share * (scaled[0] - ridge), atol=1e-5)
     assert np.abs(scaled[0] - ridge).max() > 1e-3
     assert torch.equal(whole.networks_[0].project.weight, some.networks_[0].project.weight)
+    said = {0.0: "whose correction of the line is left out", 0.25: "is kept at 25 %", 1.0: "parameters each)"}
+    assert describe_model(some).endswith(said[share])
 
 
 def test_the_first_line_sees_no_held_back_row(monkeypatch):

@@ -21,7 +21,7 @@ from unrolled.estimators.saving import save_forecaster
 from unrolled.estimators.scores import Backtest, verdict
 from unrolled.report.page import ForecastPage, render
 
-__all__ = ["ForecastRun", "run_backtest", "run_forecast"]
+__all__ = ["ForecastRun", "describe_model", "run_backtest", "run_forecast"]
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def run_forecast(
         f"{'rows of each series' if len(table.names) > 1 else 'rows'} are held out."
     )
     forecaster.fit(kept, folder=folder, resume=resume)
-    say(f"Forecasts with {_model(forecaster)}.")
+    say(f"Forecasts with {describe_model(forecaster)}.")
     begin = time.perf_counter()
     backtest = roll(forecaster, table, first, table.starts[1:], with_statistical=statistical)
     wins, sentence = verdict(backtest.scores)
@@ -231,7 +231,7 @@ def _settings(forecaster: Forecaster, table: Table, test_size: float) -> dict[st
     return {
         "Rows": f"{len(table):,}{series}, {table.frequency.label}, {span}",
         "Horizon": f"{forecaster.horizon} steps",
-        "Model": _model(forecaster),
+        "Model": describe_model(forecaster),
         "Window": f"{forecaster.window_:,} steps (the recurrent layer reads {forecaster.input_steps_:,})",
         "Reads": ", ".join(
             [*table.targets, *table.past, *table.known, *table.static, *_calendar(forecaster)]
@@ -245,10 +245,17 @@ def _settings(forecaster: Forecaster, table: Table, test_size: float) -> dict[st
     }
 
 
-def _model(forecaster: Forecaster) -> str:
-    networks = forecaster.ensemble_.networks
+def describe_model(forecaster: Forecaster) -> str:
+    """The networks that forecast, and how much of what they add to the line is kept."""
+    networks, shares = forecaster.ensemble_.networks, forecaster.ensemble_.shares
+
+    def kept(share: float) -> str:
+        said = "left out" if share == 0 else f"kept at {share:.0%}".replace("%", " %")
+        return f", whose correction of the line is {said}" if share < 0.995 else ""
+
     models = [
         f"{count(len(group), 'network')} ({model}, {sum(p.numel() for p in group[0].parameters()):,} parameters each)"
+        f"{kept(shares.get(model, 1.0))}"
         if model != "linear" else "a line (ridge)" for model, group in networks.items()
     ]  # fmt: skip
     return "the mean of " + " and ".join(models) if len(forecaster.networks_) > 1 else models[0]
