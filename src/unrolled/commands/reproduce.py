@@ -46,7 +46,7 @@ def reproduce(
     plots: list[Plot] = []
     start = time.perf_counter()
     out = out or new_folder("reproduce")
-    with whole_folder(out, overwrite=overwrite) as partial:
+    with whole_folder(out, overwrite=overwrite, known_by="results.json") as partial:
         for found in run(chosen, seeds, quick):
             if isinstance(found, Plot):
                 plots.append(found)
