@@ -78,6 +78,7 @@ def generated(seeds: int, quick: bool) -> Found:
         PUBLISHED[0],
         tuple(before),
         note="nothing is learned yet: initial weights differ",
+        whole=False,
     )
     # An epoch is a hundred iterations; the validation grid is measured after each.
     training = ur.Training(
