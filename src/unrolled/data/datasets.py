@@ -56,8 +56,8 @@ def load_ridership() -> "pd.DataFrame":
     path = _fetch("ridership.tgz", GERON)
     columns = ["service_date", "day_type", "bus", "rail_boardings", "total_rides"]
     with _readable(path, f"a table of {', '.join(columns)}"), tarfile.open(path) as archive:
-        member = next(name for name in archive.getnames() if name.endswith(".csv") and "/." not in name)
-        table = archive.extractfile(member)
+        members = [name for name in archive.getnames() if name.endswith(".csv") and "/." not in name]
+        table = archive.extractfile(members[0])
         assert table is not None
         return pd.read_csv(table)[columns]
 
@@ -129,7 +129,8 @@ def load_mnist() -> tuple[tuple[NDArray[Any], NDArray[Any]], tuple[NDArray[Any],
     path = _fetch("mnist.npz", KERAS)
     with (
         _readable(path, "x_train, y_train, x_test and y_test"),
-        np.load(path, allow_pickle=False) as file,
+        path.open("rb") as opened,  # NumPy leaves a broken one open
+        np.load(opened, allow_pickle=False) as file,
     ):
         train, test = ((file[f"x_{part}"], file[f"y_{part}"]) for part in ("train", "test"))
         return train, test
