@@ -40,8 +40,8 @@ class Compared:
         parameters: numbers that are learned.
         megabytes: what a batch of 50 keeps for its backward pass.
         seconds: of an epoch of 2,000 sequences, the median.
-        error: on 500 sequences that training did not see: the mean squared error of adding, the share of wrong symbols
-            of copying; of the seeds the median.
+        error: on 500 other sequences: the mean squared error of adding, the share of wrong symbols of copying (there
+            are but 1,024 of a length, so that training saw most of the 500); of the seeds the median.
         chance: that of who has learned nothing.
     """
 
