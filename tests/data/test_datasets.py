@@ -1,9 +1,19 @@
 """Loaders of labelled data: from the folder of $UNROLLED_DATA, without a network."""
 
+import io
+import tarfile
+
 import numpy as np
 import pytest
 
-from unrolled.data import load_digits_rows, load_imdb, load_mnist, load_sentence_polarity
+from unrolled.data import (
+    load_digits_rows,
+    load_imdb,
+    load_jsb_chorales,
+    load_mnist,
+    load_ridership,
+    load_sentence_polarity,
+)
 from unrolled.errors import MissingDataError
 
 
@@ -34,6 +44,43 @@ def test_mnist_comes_from_the_folder(folder):
     np.savez(folder / "mnist.npz", x_train=np.zeros(1))
     with pytest.raises(MissingDataError, match="another file"):
         load_mnist()
+
+
+@pytest.mark.parametrize("written", ["empty", "short", "html", "another"])
+def test_a_broken_file_is_said_to_be_one(folder, written):
+    table = (
+        b"service_date,day_type,bus,rail_boardings,total_rides\n"
+        + b"01/01/2001,U,297192,126455,423647\n" * 9000
+    )
+    packed, arrays = io.BytesIO(), io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        inner = tarfile.TarInfo("ridership/another.txt" if written == "another" else "ridership/rides.csv")
+        inner.size = len(table)
+        archive.addfile(inner, io.BytesIO(table))
+    np.savez_compressed(
+        arrays, **{f"{name}_{part}": np.arange(5000) for name in "xy" for part in ("train", "test")}
+    )
+    for name, whole, load in (
+        ("ridership.tgz", packed.getvalue(), load_ridership),
+        ("jsb_chorales.tgz", packed.getvalue(), load_jsb_chorales),
+        ("mnist.npz", arrays.getvalue(), load_mnist),
+    ):
+        (folder / name).write_bytes(
+            {"empty": b"", "short": whole[: len(whole) // 2], "html": b"<html>no</html>", "another": whole}[
+                written
+            ]
+        )
+        if written == "another" and load != load_ridership:
+            continue
+        with pytest.raises(MissingDataError, match=f"{name}: expected .* Delete it, to download it anew"):
+            load()
+
+
+def test_a_file_without_sentences_is_said_to_be_one(folder):
+    for name in ("rt-polarity.neg", "rt-polarity.pos"):
+        (folder / name).write_bytes(b"\n")
+    with pytest.raises(MissingDataError, match=r"rt-polarity\.neg: expected a sentence a line"):
+        load_sentence_polarity()
 
 
 def test_sentence_polarity_has_a_line_for_each_sentence(folder):

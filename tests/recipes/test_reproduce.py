@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -12,28 +11,7 @@ import unrolled as ur
 from unrolled.cli import _run
 from unrolled.errors import MissingDataError, OptionError
 from unrolled.recipes import Recipe, Row, chicago, choose, generated, reproduce, sines
-from unrolled.report.published import Plot, as_markdown, cells, render_published
-
-
-def table(days="2019-06-30"):
-    """Rides from 2016 on, of which each part can be told; the row of one day stands in it twice."""
-    index = pd.date_range("2015-12-31", days)
-    number = np.arange(len(index))
-    frame = pd.DataFrame({
-        "service_date": index.strftime("%m/%d/%Y"), "day_type": np.array(["W", "A", "U"])[number % 3],
-        "bus": 1000 * number, "rail_boardings": 2000 * number, "total_rides": 3000 * number,
-    })  # fmt: skip
-    return pd.concat([frame, frame[40:41]]).sample(frac=1, random_state=0)
-
-
-@pytest.fixture
-def rides(monkeypatch):
-    for cached in (chicago.rides, chicago.part):
-        cached.cache_clear()
-    monkeypatch.setattr(chicago, "load_ridership", table)
-    yield
-    for cached in (chicago.rides, chicago.part):
-        cached.cache_clear()
+from unrolled.report.published import Plot, as_json, as_markdown, cells, render_published
 
 
 def test_chicagos_windows(rides):
@@ -144,6 +122,32 @@ def test_what_lacks_data_is_said_and_the_rest_runs():
     assert "no network" in found[0].note and found[0].found == () and found[1].found == (3.0,)
 
 
+def test_the_range_is_that_of_the_seeds():
+    several = cells(Row("E1", "x", "MSE", 0.5, (0.3, 0.1, 0.8, 0.4, 0.2)))
+    assert several[3:6] == ("0.3000", "0.1000 to 0.8000", "reached")
+    assert cells(Row("E1", "x", "MSE", 0.5, (0.3,)))[3:5] == ("0.3000", "")
+
+
+def test_rows_without_figures_stand_in_every_table():
+    rows = [
+        Row("E1", "reached", "MSE", 0.5, (0.3,)),
+        Row("E1", "not reached", "MSE", 0.5, (0.7,)),
+        Row("E3", "nothing <i>came</i>", "accuracy", 0.98, (), note="no <b>data</b>", lower=False),
+    ]
+    page = render_published(rows, [], {"a fact": "<u>"}, "unrolled reproduce '<s>'")
+    assert "nothing &lt;i&gt;came" in page and "no &lt;b&gt;data" in page
+    assert not any(tag in page for tag in ("<i>", "<b>", "<u>", "<s>"))
+    assert "1 of 2 published figures" in page
+    assert "| E3 | nothing <i>came</i> | 0.9800 | – |" in as_markdown(rows, {})
+    found = as_json(rows, {})["rows"]
+    assert [(row["what"], row["median"], row["reached"]) for row in found] == [
+        ("reached", 0.3, True),
+        ("not reached", 0.7, False),
+        ("nothing <i>came</i>", None, None),
+    ]
+    assert found[2]["note"] == "no <b>data</b>" and found[0]["seconds"] == 0.0
+
+
 def test_the_command(tmp_path, capsys, monkeypatch):
     def short(seeds, quick):
         yield Row("E1", "a [b]row[/b] <i>", "MSE", 0.5, (0.25,) * seeds, 1.5, "noted")
@@ -159,10 +163,38 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     page = (out / "report.html").read_text()
     assert "1 of 1 published figures" in page and "a line" in page and "<i>" not in page
     assert "| E1 | a [b]row[/b] <i> |" in (out / "results.md").read_text()
-    for words, message in ((["E7"], "names among E1"), (["--seeds", "0"], "seeds of at least 1")):
+    for words, message in ((["E7"], "names among E1"), (["--seeds", "0"], "seeds of at least 1"),
+                           (["--seeds", "1001"], "seeds of at most 1,000")):  # fmt: skip
         assert _run(["reproduce", *words, "--out", str(tmp_path / "new")]) == 2
         assert message in capsys.readouterr().err and not (tmp_path / "new").exists()
     assert _run(["reproduce", "--out", str(out)]) == 2
+    assert "pass --overwrite" in capsys.readouterr().err
+    assert json.loads((out / "results.json").read_text())["rows"][0]["found"] == [0.25, 0.25]
+    assert _run(["reproduce", "--seeds", "3", "--out", str(out), "--overwrite"]) == 0
+    assert json.loads((out / "results.json").read_text())["rows"][0]["found"] == [0.25] * 3
+    assert _run(["reproduce", "--seeds", "3", "--quick", "--out", str(tmp_path / "quick")]) == 0
+    assert len(json.loads((tmp_path / "quick" / "results.json").read_text())["rows"][0]["found"]) == 2
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    capsys.readouterr()
+    assert _run(["reproduce", "--out", str(tmp_path / "mine"), "--overwrite"]) == 2
+    assert (
+        "something that is not a run" in capsys.readouterr().err
+        and (tmp_path / "mine" / "thesis.txt").exists()
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["found", "mine", "quick"]
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (OptionError("a", "b", "c"), 2)])
+def test_what_is_cut_short_leaves_nothing(tmp_path, capsys, monkeypatch, error, code):
+    def cut(seeds, quick):
+        yield Row("E1", "first", "MSE", 0.5, (0.25,))
+        assert [path.name for path in tmp_path.iterdir()] == ["found.partial"]
+        raise error
+
+    monkeypatch.setattr("unrolled.recipes.recipes", lambda: (Recipe("E1", "cut", cut),))
+    assert _run(["reproduce", "--out", str(tmp_path / "found"), "--json"]) == code
+    assert not list(tmp_path.iterdir()) and not capsys.readouterr().out
 
 
 def test_a_page_without_plots():

@@ -35,8 +35,7 @@ def reproduce(
     from unrolled.report.published import as_json as to_json
     from unrolled.training.checkpoint import whole_folder
 
-    if seeds < 1:
-        raise OptionError("reproduce", "seeds of at least 1", str(seeds))
+    _check_range("reproduce", "seeds", seeds, 1, 1000)
     chosen = choose(names)
     seeds = min(seeds, 2) if quick else seeds
     facts: dict[str, Any] = machine_facts() | {
@@ -46,7 +45,7 @@ def reproduce(
     plots: list[Plot] = []
     start = time.perf_counter()
     out = out or new_folder("reproduce")
-    with whole_folder(out, overwrite=overwrite) as partial:
+    with whole_folder(out, overwrite=overwrite, known_by="results.json") as partial:
         for found in run(chosen, seeds, quick):
             if isinstance(found, Plot):
                 plots.append(found)
@@ -81,14 +80,12 @@ def compare(
 
     import pandas as pd
 
-    from unrolled.recipes.compare import LEAST, NETWORKS
+    from unrolled.recipes.compare import LIMITS, NETWORKS
     from unrolled.recipes.compare import compare as run
 
-    least = {"steps": LEAST, "units": 1, "epochs": 1, "seeds": 1}
-    given = {"steps": min(steps), "units": units, "epochs": epochs, "seeds": seeds}
-    for name, value in given.items():
-        if value < least[name]:
-            raise OptionError("compare", f"{name} of at least {least[name]}", str(value))
+    for name, values in (("steps", steps), ("units", [units]), ("epochs", [epochs]), ("seeds", [seeds])):
+        for value in values:
+            _check_range("compare", name, value, *LIMITS[name])
     check_new(out, overwrite)
     say_wrapped(
         "Error: of adding the mean square, 0.167 by chance; of copying the share of wrong symbols, 0.75 by chance."
@@ -105,6 +102,12 @@ def compare(
     write_csv(pd.DataFrame(found), out)
     if as_json:
         print_json({"compared": found})
+
+
+def _check_range(command: str, name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        bound = f"at least {least}" if value < least else f"at most {most:,}"
+        raise OptionError(command, f"{name} of {bound}", str(value))
 
 
 def _show(row: Any) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -46,10 +47,18 @@ def run_folder(
 
 
 def check_new(out: Path | None, overwrite: bool) -> None:
-    """Raise a `RunFolderError` where a file that is to be written is there already."""
-    if out is not None and out.exists() and not overwrite:
+    """Raise a `RunFolderError` where a file that is to be written is there already, or never can be."""
+    if out is None:
+        return
+    if out.exists() and not overwrite:
         raise RunFolderError(
             str(out), "a new file", "one that exists", "Choose another --out, or pass --overwrite."
+        )
+    place = next(folder for folder in out.absolute().parents if folder.exists())
+    wrong = "a folder" if out.is_dir() else "" if place.is_dir() else f"{place}, which is no folder"
+    if wrong or not os.access(place, os.W_OK):
+        raise RunFolderError(
+            str(out), "a file that can be written", wrong or "permission denied", "Choose another --out."
         )
 
 

@@ -2,6 +2,8 @@
 
 import os
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,17 +47,19 @@ def load_ridership() -> "pd.DataFrame":
         total_rides (persons a day). Two months stand in it twice.
 
     Raises:
-        MissingDataError: the file is not on this machine, and cannot be downloaded.
+        MissingDataError: the file is not on this machine, and cannot be downloaded, or is another.
 
     Source: Chicago Transit Authority, through github.com/ageron/data (117 kB).
     """
     import pandas as pd
 
-    with tarfile.open(_fetch("ridership.tgz", GERON)) as archive:
-        member = next(name for name in archive.getnames() if name.endswith(".csv") and "/." not in name)
-        table = archive.extractfile(member)
+    path = _fetch("ridership.tgz", GERON)
+    columns = ["service_date", "day_type", "bus", "rail_boardings", "total_rides"]
+    with _readable(path, f"a table of {', '.join(columns)}"), tarfile.open(path) as archive:
+        members = [name for name in archive.getnames() if name.endswith(".csv") and "/." not in name]
+        table = archive.extractfile(members[0])
         assert table is not None
-        return pd.read_csv(table)
+        return pd.read_csv(table)[columns]
 
 
 def load_co2() -> "pd.DataFrame":
@@ -94,12 +98,13 @@ def load_jsb_chorales() -> dict[str, list[NDArray[np.int64]]]:
     A step is a sixteenth. Notes are MIDI's numbers, 36 (C1) to 81 (A5), soprano first; 0 is silence.
 
     Raises:
-        MissingDataError: the file is not on this machine, and cannot be downloaded.
+        MissingDataError: the file is not on this machine, and cannot be downloaded, or is another.
 
     Source: czhuang/JSB-Chorales-dataset, through github.com/ageron/data (118 kB); the published split.
     """
     found: dict[str, list[NDArray[np.int64]]] = {"train": [], "valid": [], "test": []}
-    with tarfile.open(_fetch("jsb_chorales.tgz", GERON)) as archive:
+    path = _fetch("jsb_chorales.tgz", GERON)
+    with _readable(path, "tables of notes"), tarfile.open(path) as archive:
         for name in sorted(archive.getnames()):
             part, file = name.split("/")[-2:] if name.count("/") > 1 else ("", "")
             if part not in found or not file.endswith(".csv") or file.startswith("."):
@@ -122,24 +127,20 @@ def load_mnist() -> tuple[tuple[NDArray[Any], NDArray[Any]], tuple[NDArray[Any],
     Source: LeCun, Cortes and Burges, as Keras publishes it (11 MB).
     """
     path = _fetch("mnist.npz", KERAS)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            train, test = ((file[f"x_{part}"], file[f"y_{part}"]) for part in ("train", "test"))
-            return train, test
-    except (OSError, ValueError, KeyError) as error:
-        raise MissingDataError(
-            str(path),
-            "x_train, y_train, x_test and y_test",
-            "another file",
-            "Delete it, to download it anew.",
-        ) from error
+    with (
+        _readable(path, "x_train, y_train, x_test and y_test"),
+        path.open("rb") as opened,  # NumPy leaves a broken one open
+        np.load(opened, allow_pickle=False) as file,
+    ):
+        train, test = ((file[f"x_{part}"], file[f"y_{part}"]) for part in ("train", "test"))
+        return train, test
 
 
 def load_sentence_polarity() -> tuple[list[str], NDArray[np.int64]]:
     """Return 10,662 sentences of film reviews, 5,331 against (0) and then 5,331 for the film (1), in small letters.
 
     Raises:
-        MissingDataError: the files are not on this machine, and cannot be downloaded.
+        MissingDataError: the files are not on this machine, and cannot be downloaded, or are others.
 
     Source: Pang and Lee (2005), sentence polarity 1.0, through github.com/yoonkim/CNN_sentence (1.2 MB).
     """
@@ -147,8 +148,11 @@ def load_sentence_polarity() -> tuple[list[str], NDArray[np.int64]]:
     counts = []
     for name in ("rt-polarity.neg", "rt-polarity.pos"):
         # \x85 is a letter here, no end of a line
-        lines = _fetch(name, KIM).read_bytes().decode("latin-1").split("\n")
-        found = [line.strip() for line in lines if line.strip()]
+        path = _fetch(name, KIM)
+        with _readable(path, "a sentence a line"):
+            found = [line.strip() for line in path.read_bytes().decode("latin-1").split("\n") if line.strip()]
+            if not found:
+                raise EOFError
         texts += found
         counts.append(len(found))
     return texts, np.repeat(np.arange(2), counts)
@@ -184,6 +188,17 @@ def load_imdb(folder: str | Path | None = None) -> dict[str, tuple[list[str], ND
             counts.append(len(files))
         found[part] = texts, np.repeat(np.arange(2), counts)
     return found
+
+
+@contextmanager
+def _readable(path: Path, expected: str) -> Iterator[None]:
+    """Say of a broken file that it is: tarfile, zlib, zipfile, NumPy and pandas each have errors of their own."""
+    try:
+        yield
+    except Exception as error:
+        raise MissingDataError(
+            str(path), expected, "another file, or a broken one", "Delete it, to download it anew."
+        ) from error
 
 
 def _find_imdb() -> Path:

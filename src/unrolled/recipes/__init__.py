@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from unrolled.errors import MissingDataError, OptionError
+from unrolled.errors import MissingDataError, OptionError, TrainingError
 from unrolled.recipes.experiment import Plot, Recipe, Row
 
 __all__ = ["choose", "recipes", "reproduce"]
@@ -54,7 +54,7 @@ def _is(recipe: Recipe, name: str) -> bool:
 
 
 def reproduce(chosen: Sequence[Recipe], seeds: int = 5, quick: bool = False) -> Iterator[Row | Plot]:
-    """Run recipes, and yield what they give as it comes; where data cannot be had, a row says so.
+    """Run recipes, and yield what they give as it comes; where data cannot be had or no seed learns, a row says so.
 
     Args:
         chosen: as `choose` returns them.
@@ -68,5 +68,5 @@ def reproduce(chosen: Sequence[Recipe], seeds: int = 5, quick: bool = False) -> 
                     yield dataclasses.replace(found, whole=False)
                 else:
                     yield found
-        except MissingDataError as error:
+        except (MissingDataError, TrainingError) as error:
             yield Row(recipe.name, recipe.title, "", None, (), note=str(error))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import unrolled as ur
 from unrolled.data import load_ridership, make_windows, timeseries_dataset_from_array
+from unrolled.errors import MissingDataError
 from unrolled.recipes.experiment import Found, Plot, Row, answers, train
 
 if TYPE_CHECKING:
@@ -62,12 +63,23 @@ class Part:
 
 @cache
 def rides() -> "pd.DataFrame":
-    """The table by day, without its doubled rows."""
+    """The table by day, without its doubled rows.
+
+    Raises:
+        MissingDataError: it has not each day that the protocol asks for.
+    """
     import pandas as pd
 
     frame = load_ridership().drop_duplicates()
     frame.index = pd.DatetimeIndex(pd.to_datetime(frame["service_date"], format="%m/%d/%Y"), name="date")
     frame = frame.sort_index().rename(columns={"rail_boardings": "rail"})
+    if not frame["2016":"2019-05"].index.equals(pd.date_range("2016-01-01", "2019-05-31")):
+        raise MissingDataError(
+            "data set ridership.tgz",
+            "each day from 2016 to May 2019",
+            "others",
+            "Delete it, to download it anew.",
+        )
     return frame.assign(next_day_type=frame["day_type"].shift(-1))[["bus", "rail", "next_day_type"]]
 
 

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import unrolled as ur
+from unrolled.recipes.experiment import check_whole
 
-__all__ = ["LEAST", "NETWORKS", "TASKS", "Compared", "adding", "compare", "copying"]
+__all__ = ["LEAST", "LIMITS", "NETWORKS", "TASKS", "Compared", "adding", "compare", "copying"]
 
 SYMBOLS, COPIED = 4, 5
 LEAST = 2 * COPIED + 1  # steps: all symbols, a pause, all signs to speak
+LIMITS = {"steps": (LEAST, 100_000), "units": (1, 10_000), "epochs": (1, 100_000), "seeds": (1, 1000)}
 TRAIN, TEST, BATCH = 2000, 500, 50
 NETWORKS = ("SimpleRNN", "LSTM", "GRU", "Conv1D, dilated")
 Data = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -38,8 +40,8 @@ class Compared:
         parameters: numbers that are learned.
         megabytes: what a batch of 50 keeps for its backward pass.
         seconds: of an epoch of 2,000 sequences, the median.
-        error: on 500 sequences that training did not see: the mean squared error of adding, the share of wrong symbols
-            of copying; of the seeds the median.
+        error: on 500 other sequences: the mean squared error of adding, the share of wrong symbols of copying (there
+            are but 1,024 of a length, so that training saw most of the 500); of the seeds the median.
         chance: that of who has learned nothing.
     """
 
@@ -142,6 +144,7 @@ def compare(
             loss, "adam", 2e-3, epochs=epochs, batch_size=BATCH, members=seeds, restore_best=False
         )
         run = ur.fit(network, learn, training=training, progress=False)
+        check_whole(run)
         one = network()
         yield Compared(
             task=task, steps=length, network=name, chance=chance,
@@ -166,6 +169,7 @@ def seconds_of(
 ) -> float:
     """The seconds of an epoch of one network alone, of three the median."""
     run = ur.fit(network, learn, training=replace(training, members=1, epochs=4), progress=False)
+    check_whole(run)
     return statistics.median(row["seconds"] for row in run.timing[1:])
 
 

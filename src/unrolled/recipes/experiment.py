@@ -13,7 +13,7 @@ from torch import nn
 import unrolled as ur
 from unrolled.report.published import Plot, Row
 
-__all__ = ["Found", "Plot", "Recipe", "Row", "answers", "train"]
+__all__ = ["Found", "Plot", "Recipe", "Row", "answers", "check_whole", "train"]
 
 Found = Iterator[Row | Plot]
 
@@ -36,13 +36,27 @@ def train(
         make: makes a network.
         data: to learn from, and to validate by.
         training: how, and how many.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted.
     """
     start = time.perf_counter()
     learn, valid = data
     run = ur.fit(make, learn, valid, training, progress=False)
+    check_whole(run)
     lost = len(run.failures)
     note = f"{lost} of {training.members} members diverged, and are not counted" if lost else ""
     return run, time.perf_counter() - start, note
+
+
+def check_whole(run: ur.TrainingRun) -> None:
+    """Hand on an interrupt, which `fit` takes for the end of training: a figure of what was cut short is none.
+
+    Raises:
+        KeyboardInterrupt: the run was interrupted.
+    """
+    if run.interrupted:
+        raise KeyboardInterrupt
 
 
 @torch.no_grad()

@@ -40,7 +40,11 @@ def measured(
     data = (x, y[:LEARN].astype(np.int64)), (x_test, y_test.astype(np.int64))
     run, seconds, note = train(make, data, training)
     curve = np.array(
-        [[r["valid_accuracy"] for r in run.history if r["member"] == m] for m in range(len(run.members))]
+        [
+            [row["valid_accuracy"] for row in run.history if row["member"] == member]
+            for member in range(seeds)
+            if member not in run.failures
+        ]
     )
     yield Row(experiment, f"{what}: epoch 1", "accuracy", 0.7299 if published else None,
               tuple(map(float, curve[:, 0])), seconds / training.epochs, note, lower=False)  # fmt: skip

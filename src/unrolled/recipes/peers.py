@@ -41,14 +41,17 @@ def peers(seeds: int, quick: bool) -> Found:
             path = Path(place) / "data.npz"
             learn, valid = data
             np.savez(path, x=learn.windows, y=learn.targets, x_valid=valid.windows, y_valid=valid.targets)
-            done = subprocess.run(
-                [sys.executable, str(LISTING), str(path)], capture_output=True, text=True, timeout=60 * MINUTES,
-                env=os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}, check=False,
-            )  # fmt: skip
+            try:
+                done = subprocess.run(
+                    [sys.executable, str(LISTING), str(path)], capture_output=True, text=True, timeout=60 * MINUTES,
+                    env=os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}, check=False,
+                )  # fmt: skip
+            except subprocess.TimeoutExpired:
+                yield Row("E5b", name, "seconds", None, (), note=f"failed: more than {MINUTES} minutes")
+                continue
         if done.returncode:
-            yield Row(
-                "E5b", name, "seconds", None, (), note=f"failed: {done.stderr.strip().splitlines()[-1]}"
-            )
+            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]  # none where killed
+            yield Row("E5b", name, "seconds", None, (), note=f"failed: {said[-1]}")
             continue
         took, error = map(float, done.stdout.split()[-2:])
         yield Row("E5b", name, "seconds", None, (took,), note=f"compiling included; its error {error:,.0f}")

@@ -29,7 +29,7 @@ class Row:
         seconds: of all seeds together, data and measuring left out.
         note: what else has to be said.
         lower: whether less is better.
-        whole: whether the protocol was followed to its end; what was cut short is not judged.
+        whole: whether the protocol was followed to its end; what was cut short, or not begun, is not judged.
     """
 
     experiment: str

@@ -25,7 +25,12 @@ ASKED = "ASKED.json"  # what that run was asked for, before there is a checkpoin
 
 @contextmanager
 def whole_folder(
-    out: Path, *, overwrite: bool = False, resume: bool = False, asked: Mapping[str, Any] | None = None
+    out: Path,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    asked: Mapping[str, Any] | None = None,
+    known_by: str = "config.json",
 ) -> Iterator[Path]:
     """Give a folder `OUT.partial` to write into, which becomes `out` by one rename at the end.
 
@@ -38,6 +43,7 @@ def whole_folder(
         overwrite: replace a run folder of that name; anything else is never replaced.
         resume: go on in the `OUT.partial` that an earlier run has left, if there is one; else it is said.
         asked: what the run is to do, by name: `resume` goes on with the same alone.
+        known_by: a file in it by which a folder is known to be one that `overwrite` may replace.
 
     Raises:
         RunFolderError: `out` exists, its place cannot be written, or the run to go on with was asked for others.
@@ -53,11 +59,11 @@ def whole_folder(
     if not out.name:
         raise RunFolderError(str(out), "a new folder", "the root of the file system", "Choose another --out.")
     partial, old = out.with_name(out.name + ".partial"), out.with_name(out.name + ".old")
-    _check_free(out, overwrite)
+    _check_free(out, overwrite, known_by)
     try:
         if old.exists():  # killed between the two renames below: put it back, or finish deleting it
             shutil.rmtree(old) if out.exists() else old.rename(out)
-            _check_free(out, overwrite)
+            _check_free(out, overwrite, known_by)
         if partial.exists():
             if not (partial / UNFINISHED).exists():
                 raise RunFolderError(
@@ -223,10 +229,10 @@ def _check_asked(partial: Path, asked: Mapping[str, Any] | None) -> None:
     (partial / ASKED).write_text(json.dumps(mine), "utf-8")
 
 
-def _check_free(out: Path, overwrite: bool) -> None:
+def _check_free(out: Path, overwrite: bool, known_by: str) -> None:
     if not os.path.lexists(out):
         return
-    if not (out / "config.json").is_file():
+    if not (out / known_by).is_file():
         raise RunFolderError(str(out), "a new folder", "something that is not a run", "Choose another --out.")
     if not overwrite:
         raise RunFolderError(
