@@ -61,9 +61,12 @@ def test_what_is_kept_for_the_backward_pass_grows_with_the_steps():
 
 
 def test_weights_are_not_counted_as_kept():
-    """What a dense layer keeps is its input."""
-    layer, x = nn.Linear(300, 1, bias=False), np.ones((8, 20, 300), np.float32)
-    assert kept(nn.Sequential(nn.Identity(), layer), x) == pytest.approx(x.nbytes / 1e6)
+    """A dense layer keeps its input; the second one its weights, too, for the gradient of the first."""
+    network, x = (
+        nn.Sequential(*(nn.Linear(300, 300, bias=False) for _ in "12")),
+        np.ones((8, 20, 300), np.float32),
+    )
+    assert kept(network, x) == pytest.approx(2 * x.nbytes / 1e6)
 
 
 def test_figures_are_those_of_the_networks(monkeypatch):
