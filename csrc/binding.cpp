@@ -12,6 +12,7 @@
 #include <stdexcept>
 
 #include "optimizers.h"
+#include "packing.h"
 #include "recurrence.h"
 #include "stack.h"
 
@@ -121,7 +122,7 @@ int64_t address(nb::handle tensor, bool wide, std::initializer_list<int64_t> siz
   return address(tensor);
 }
 
-constexpr size_t SIZES = 10, STRIDES = 3, INPUTS = 11, OUTPUTS = 4, GRADIENTS = 12, MASK = 9;
+constexpr size_t SIZES = 11, STRIDES = 3, INPUTS = 11, OUTPUTS = 4, GRADIENTS = 12, MASK = 9;
 
 // The members of Call: sizes and flags; the inputs in the order of native.Arguments; the outputs, or what is saved
 // and the gradients. x and the mask have strides, all else is contiguous.
@@ -142,7 +143,7 @@ Call unpack(nb::tuple sizes, nb::tuple x_strides, nb::tuple mask_strides, nb::tu
   if (PyErr_Occurred()) throw nb::python_error();
   const int64_t cell = raw[0], M = raw[2], B = raw[3], T = raw[4], I = raw[5], H = raw[6], G = cell == unrolled::LSTM ? 4 : cell ? 3 : 1;
   if (cell < 0 || cell > unrolled::GRU_BEFORE || raw[1] < 0 || raw[1] > unrolled::SIGMOID ||
-      std::min({M, B, T, I, H, raw[9]}) < 1)
+      std::min({M, B, T, I, H, raw[10]}) < 1)
     throw std::invalid_argument("an unknown cell or activation, or none of what there must be one of");
   if (inputs[7].is_none() != inputs[8].is_none()) throw std::invalid_argument("a layer norm's gain without its shift, or the reverse");
   check_numbers(inputs[0], wide);
@@ -165,7 +166,9 @@ Call unpack(nb::tuple sizes, nb::tuple x_strides, nb::tuple mask_strides, nb::tu
   }
   *at++ = PyLong_AsLongLong(rest[count].ptr());
   if (back) {    // dy, dh, dc; then the gradients to be written
-    *at++ = raw[8] ? address(rest[1], wide, {M, B, H}) : address(rest[1], wide, {M, B, T, H});
+    *at++ = raw[8]   ? address(rest[1], wide, {M, B, H})
+            : raw[9] ? address(rest[1], wide, {M, T, B, H})
+                     : address(rest[1], wide, {M, B, T, H});
     for (size_t i : {2, 3}) *at++ = address(rest[i], wide, {M, B, H});
     for (size_t i = 4; i <= GRADIENTS; ++i) *at++ = address(rest[i]);
   }
@@ -260,6 +263,19 @@ NB_MODULE(_native, m) {
     const Call call = unpack(sizes, x, mask, inputs, rest, wide, false);
     nb::gil_scoped_release free;
     kernels(wide).forward(call);
+  });
+  m.def("products", [](std::array<int64_t, 5> n, std::array<int64_t, 3> at, std::array<int64_t, 3> a, std::array<int64_t, 3> b,
+                      bool wide) {
+    const unrolled::Matrices given{n[0], n[1], n[2], n[3], n[4], pointer(at[0]), a[0],
+                                   a[1], a[2], pointer(at[1]), b[0], b[1], b[2], pointer(at[2])};
+    nb::gil_scoped_release free;
+    kernels(wide).products(given);
+  });
+  m.def("repack", [](std::array<int64_t, 3> n, std::array<int64_t, 3> at, bool pack, int64_t threads) {
+    const unrolled::Packing p{n[0], n[1], n[2], static_cast<int64_t*>(pointer(at[0])), static_cast<char*>(pointer(at[1])),
+                              static_cast<char*>(pointer(at[2])), threads};
+    nb::gil_scoped_release free;
+    unrolled::repack(p, pack);
   });
   nb::class_<Prepared>(m, "Prepared")    // the tensors are the caller's, who keeps them where they are
       .def("__init__",

@@ -68,7 +68,9 @@ template <class T, int CELL> struct Plan {
     wide = round_up(c.H, TWO);
     width = panels * NV * W;
     // At least two tiles where there are rows for them, and an even number: two threads then share the work.
-    tiles = c.B < 8 ? 1 : round_up((c.B + 31) / 32, 2);
+    // Ragged sequences, sorted by length, make tiles of unlike length: more of them, of which each thread gets its share.
+    const int64_t most = c.mask ? 16 : 32;
+    tiles = c.B < 8 ? 1 : round_up((c.B + most - 1) / most, 2);
     tile_rows = (c.B + tiles - 1) / tiles;
     tiles = (c.B + tile_rows - 1) / tile_rows;
     gates_size = CELL == SIMPLE_RNN ? 0 : c.T * width;    // a SimpleRNN's backward needs h alone
@@ -105,6 +107,11 @@ template <class T, int CELL> struct Tile {
   const T* input(const Call& call, int64_t t) const {
     return as<T>(call.x) + member * call.x_member + first * call.x_batch + t * call.x_time;
   }
+  // Which row of dx, or of y and dy, is that of a sequence at a step.
+  int64_t line(const Call& call, int64_t row, int64_t t) const {
+    return call.time_major ? (member * call.T + t) * call.B + first + row : (base + row) * call.T + t;
+  }
+  int64_t output(const Call& call, int64_t row, int64_t t) const { return call.last_only ? base + row : line(call, row, t); }
   // The rows of a step that have to be computed: those up to the last valid one. Sorted by length, they shrink.
   int64_t active(const Call& call, int64_t t) const {
     int64_t count = rows;

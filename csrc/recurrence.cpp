@@ -10,6 +10,7 @@
 #include "dense.h"
 #include "plan.h"
 #include "product.h"
+#include "products.h"
 #include "staged.h"
 #include "vector.h"
 
@@ -212,16 +213,14 @@ template <class T, int CELL> class Forward : Plan<T, CELL> {
           std::copy_n(before + r * units, units, h + r * units);
           if (CELL == LSTM) std::copy_n(c_before + r * units, units, c + r * units);
         }
-      if (call.y && (!call.last_only || t == call.T - 1)) {
-        const int64_t steps = call.last_only ? 1 : call.T;
+      if (call.y && (!call.last_only || t == call.T - 1))
         for (int64_t r = 0; r < rows; ++r) {
-          T* y = as<T>(call.y) + ((tile.base + r) * steps + (call.last_only ? 0 : t)) * H;
+          T* y = as<T>(call.y) + tile.output(call, r, t) * H;
           if (call.mask && !seen[r])
             std::fill_n(y, H, T(0));
           else
             copy(h + r * units, H, y);
         }
-      }
     }
     finish(at(tile.h, call.T), call.h_last, tile);
     if (CELL == LSTM) finish(at(tile.c, call.T), call.c_last, tile);
@@ -308,7 +307,7 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
       actives[t - begin] = active;
       if (call.dy && (!call.last_only || t == call.T - 1))
         for (int64_t r = 0; r < rows; ++r)
-          if (since[r] <= t) add_output(dh + r * wide, tile.base + r, t);
+          if (since[r] <= t) add_output(dh + r * wide, as<T>(call.dy) + tile.output(call, r, t) * H);
       if (call.mask)
         for (int64_t r = 0; r < rows; ++r) valid[r] = tile.valid(call, r, now);
       T* d = ring + (t - begin) * rows * NV * W;    // of a panel; those of the next lie ring_rows further
@@ -350,7 +349,7 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
         std::fill_n(dx, rows * input_wide, T(0));
         times_weights<P::X_COUNT>(d, ring_rows, ih + tile.member * input_back_size, dx, input_wide, active);
         for (int64_t r = 0; r < rows; ++r)
-          copy(dx + r * input_wide, I, as<T>(call.dx) + ((tile.base + r) * call.T + now) * I);
+          copy(dx + r * input_wide, I, as<T>(call.dx) + tile.line(call, r, now) * I);
       }
       const T* x = tile.input(call, now);
       for (int64_t r = 0; learns && r < rows; ++r) {
@@ -375,8 +374,7 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
     if (CELL == LSTM) finish(dc, call.dc0, tile);
   }
 
-  void add_output(T* dh, int64_t row, int64_t t) const {
-    const T* dy = as<T>(call.dy) + (call.last_only ? row : row * call.T + t) * call.H;
+  void add_output(T* dh, const T* dy) const {
     int64_t j = 0;
     for (; j + W <= call.H; j += W) store(dh + j, load(dh + j) + load(dy + j));
     for (; j < call.H; ++j) dh[j] += dy[j];
@@ -498,7 +496,7 @@ template <class T> void evaluate(int64_t function, const void* x, void* y, int64
 }
 
 extern const Kernels kernels32, kernels64;
-const Kernels kernels32 = {UNROLLED_BYTES, forward<float>, backward<float>, dense<float>, evaluate<float>};
-const Kernels kernels64 = {UNROLLED_BYTES, forward<double>, backward<double>, dense<double>, evaluate<double>};
+const Kernels kernels32 = {UNROLLED_BYTES, forward<float>, backward<float>, dense<float>, products<float>, evaluate<float>};
+const Kernels kernels64 = {UNROLLED_BYTES, forward<double>, backward<double>, dense<double>, products<double>, evaluate<double>};
 
 }    // namespace UNROLLED_NAMESPACE

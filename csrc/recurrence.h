@@ -16,6 +16,7 @@ struct Call {
   int64_t M, B, T, I, H;
   int64_t reverse;    // whether time runs from the last step to the first, in x, mask and dx; y is in order of computation
   int64_t last_only;    // whether y and dy have one step, the last
+  int64_t time_major;    // whether y, dy and dx lie in memory as (M, T, B, …)
   int64_t threads;
 
   const void* x;    // (M, B, T, I) with strides
@@ -48,12 +49,23 @@ struct Dense {
   void *dx, *dweight, *dbias;    // as x (or null), as the weight and the bias
 };
 
+// c = a · b of `count` pairs of matrices; a and b lie anywhere, c is contiguous.
+struct Matrices {
+  int64_t count, rows, K, columns, threads;
+  const void* a;    // (count, rows, K) with strides
+  int64_t a_item, a_row, a_column;
+  const void* b;    // (count, K, columns) with strides
+  int64_t b_item, b_row, b_column;
+  void* c;    // (count, rows, columns)
+};
+
 // Of one instruction set and one type each: the functions that recurrence.cpp is compiled to.
 struct Kernels {
   int64_t bytes;    // of a vector
   void (*forward)(const Call&);
   void (*backward)(const Call&);
   void (*dense)(const Dense&, bool back);
+  void (*products)(const Matrices&);
   void (*evaluate)(int64_t function, const void* x, void* y, int64_t n);    // 0 exp, 1 sigmoid, 2 tanh: for tests
 };
 

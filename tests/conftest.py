@@ -48,7 +48,8 @@ def without_native(monkeypatch):
     """As where the C++ kernels were not built."""
     from dataclasses import replace
 
-    from unrolled.kernels import dispatch
+    from unrolled.kernels import dispatch, native
 
+    monkeypatch.setattr(native, "AVAILABLE", False)
     rows = tuple(replace(row, built="native" not in row.name) for row in dispatch.TABLE)
     monkeypatch.setattr(dispatch, "TABLE", rows)

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from unrolled.encoders import CELLS, Embedding, remember
+from unrolled.kernels.product import product
 from unrolled.nn import Bidirectional, Dense, Dropout
 
 __all__ = ["ATTENTION", "Attention", "CoderArchitecture", "EncoderDecoder", "Memory"]
@@ -219,10 +220,10 @@ class Attention(nn.Module):
         keys: Any = memory.keys
         values: Any = memory.values
         if self.kind == "dot":
-            scores = h @ keys.mT
+            scores = product(h, keys.mT)
         else:
             scores = self.score(torch.tanh(self.query(h).unsqueeze(-2) + keys.unsqueeze(-3))).squeeze(-1)
         if memory.mask is not None:
             scores = scores.masked_fill(~memory.mask.unsqueeze(-2), -torch.inf)
         weights = scores.softmax(-1)
-        return weights @ values, weights
+        return product(weights, values), weights

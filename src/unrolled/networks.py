@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unrolled.kernels.reference import project
+from unrolled.kernels.product import project
 from unrolled.nn import GRU, LSTM, Bidirectional, Conv1D, Dense, SimpleRNN
 
 __all__ = ["CROSS", "SequenceToSequence", "SequenceToVector", "spread"]

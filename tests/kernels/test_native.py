@@ -173,7 +173,7 @@ def test_too_little_memory_is_refused():
     layer, x = layer_and_input(ur.nn.LSTM)
     r = layer.recurrence(x)
     a = native.Arguments(r.x, r.weight_ih, r.weight_hh, r.bias, *(None,) * 7)
-    o = native.Options(native.CELLS["lstm"], 0, False, False)
+    o = native.Options(native.CELLS["lstm"], 0, False, False, False)
     rows = (torch.empty(70, 11, 20), torch.empty(70, 20), torch.empty(70, 20))
     with pytest.raises(ShapeError, match="what is saved needs more memory"):
         native._call(native._native.forward, a, o, (*rows, torch.empty(10), 10))

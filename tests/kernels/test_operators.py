@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(not native.AVAILABLE, reason="the C++ kernels ar
 MASK = torch.tensor([[1, 1, 0, 1, 0], [0, 0, 1, 1, 1], [0, 0, 0, 0, 0]])
 OPTIONS = {
     "plain": {},
+    "time first in memory": {"time_major": True},
     "everything": {"mask": MASK, "dropped": True, "norm": True, "reverse": True, "last_only": True},
 }
 each_cell = pytest.mark.parametrize(("cell", "variant"), CELLS, ids=str)
@@ -38,7 +39,7 @@ def inputs(r):
             r.state[1] if r.cell == "lstm" else None,
         ),
         *(r.norm_weight, r.norm_bias, r.mask, r.recurrent_mask),
-        *(native.CELLS["gru, reset before" if before else r.cell], 0, r.reverse, r.last_only),
+        *(native.CELLS["gru, reset before" if before else r.cell], 0, r.reverse, r.last_only, r.time_major),
     )
 
 

@@ -44,6 +44,7 @@ def draw(seed):
         reset_after=after,
         reverse=pick.random() < 0.4,
         last_only=pick.random() < 0.3,
+        time_major=pick.random() < 0.3,
     )
 
 

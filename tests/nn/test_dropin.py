@@ -79,7 +79,7 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("implementation", ["torch", "reference"])
+@pytest.mark.parametrize("implementation", [None, "torch", "reference"])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("kind", MAKERS)
 def test_padded_and_unbatched(kind, options, implementation):
@@ -129,6 +129,19 @@ def test_dropout_between_layers_drops_the_same_elements(kind, pack):
     trained = assert_same(theirs, ours, make)
     evaluated = assert_same(theirs.eval(), ours.eval(), make)
     assert not torch.equal(tensors(trained[1])[0], tensors(evaluated[1])[0])
+
+
+@pytest.mark.skipif(not native.AVAILABLE, reason="the C++ kernels are not built")
+@pytest.mark.parametrize("kind", MAKERS)
+def test_time_first_the_output_is_written_and_its_gradient_read_where_it_lies(kind, monkeypatch):
+    _, ours = twins(kind, num_layers=2)
+    x = torch.randn(TIME, BATCH, FEATURES, dtype=torch.float64)
+    copied, contiguous = [], native._contiguous
+    monkeypatch.setattr(native, "_contiguous", lambda t: copied.append(t) or contiguous(t))
+    y, _ = ours(x)
+    assert y.is_contiguous()
+    y.backward(torch.ones_like(y))
+    assert not copied
 
 
 def test_the_module_keeps_its_identity():

@@ -32,6 +32,8 @@ __all__ = [
     "new_stack",
     "options",
     "prepared",
+    "products",
+    "repack",
     "saved_size",
     "set_num_threads",
     "threads",
@@ -121,18 +123,19 @@ MASK = Arguments._fields.index("mask")
 
 
 class Options(NamedTuple):
-    """The rest of a call: numbers of `CELLS` and `ACTIVATIONS`, and two flags of `Recurrence`."""
+    """The rest of a call: numbers of `CELLS` and `ACTIVATIONS`, and flags of `Recurrence`."""
 
     cell: int
     activation: int
     reverse: bool
     last_only: bool
+    time_major: bool
 
 
 def options(r: Recurrence) -> Options:
     """The options of a recurrence, in numbers."""
     cell = r.cell if r.reset_after or r.cell != "gru" else "gru, reset before"
-    return Options(CELLS[cell], ACTIVATIONS[r.activation], r.reverse, r.last_only)
+    return Options(CELLS[cell], ACTIVATIONS[r.activation], r.reverse, r.last_only, r.time_major)
 
 
 def new_stack(members: int, slots: int, wide: bool) -> Any:
@@ -167,7 +170,7 @@ def forward(
     x = a[0]
     shape, units = x.shape, a[2].shape[-1]
     state = (*shape[:-2], units)
-    y = x.new_empty(state if o.last_only else (*shape[:-1], units))
+    y = x.new_empty(state) if o.last_only else new_steps(x, units, o)
     h = x.new_empty(state) if needs_state else None
     c = x.new_empty(state) if needs_state and o.cell == LSTM else None
     saved, size = None, 0
@@ -179,6 +182,14 @@ def forward(
         saved = x.new_zeros(size) if clean else x.new_empty(size)
     _call(_native.forward, a, o, (y, h, c, saved, size))
     return y, h, c, saved
+
+
+def new_steps(x: Tensor, features: int, o: Options) -> Tensor:
+    """An empty tensor (M, B, T, features) for y or the gradient of x."""
+    *rows, B, T, _ = x.shape
+    if o.time_major:
+        return x.new_empty((*rows, T, B, features)).transpose(-3, -2)
+    return x.new_empty((*rows, B, T, features))
 
 
 def backward(
@@ -194,8 +205,13 @@ def backward(
     found = [
         t.new_empty(t.shape) if n and t is not None else None for t, n in zip(a, needs[:9], strict=False)
     ]
+    if found[0] is not None and o.time_major:
+        found[0] = new_steps(x, x.shape[-1], o)
     dx, w_ih, w_hh, bias, bias_hh, *states = found
-    outputs = (saved, *gradients, dx, *states[:2], w_ih, w_hh, bias, bias_hh, *states[2:], saved.numel())
+    dy, dh, dc = gradients
+    if o.time_major and not o.last_only and dy is not None:
+        dy = dy.transpose(-3, -2)  # as it lies
+    outputs = (saved, dy, dh, dc, dx, *states[:2], w_ih, w_hh, bias, bias_hh, *states[2:], saved.numel())
     _call(_native.backward, a, o, outputs)
     return found
 
@@ -209,10 +225,42 @@ def prepared(r: Recurrence, after: tuple[Tensor, ...]) -> Callable[[], None]:
     weights = (r.weight_ih, r.weight_hh, r.bias, r.bias_hh)
     a = Arguments(r.x, *weights, h0, c0, r.norm_weight, r.norm_bias, None, None)
     o = options(r)
-    sizes = (o.cell, o.activation, *r.x.shape, r.weight_hh.shape[-1], o.reverse, o.last_only, 1)
+    sizes = (o.cell, o.activation, *r.x.shape, r.weight_hh.shape[-1], o.reverse, o.last_only, False, 1)
     wide, strides = r.x.dtype is torch.float64, r.x.stride()[:-1]
     call: Callable[[], None] = _native.Prepared(sizes, strides, NO_STRIDES, a, (None, h, c, None, 0), wide)
     return call
+
+
+def products(a: Tensor, b: Tensor) -> Tensor:
+    """a · b of each pair of matrices (M, N, K) and (M, K, O), of one type, float32 or float64."""
+    if a.shape[0] != b.shape[0] or a.shape[2] != b.shape[1] or a.dtype is not b.dtype:
+        raise ShapeError(
+            "products", f"matrices that fit to {a.dtype} {tuple(a.shape)}", f"{b.dtype} {tuple(b.shape)}"
+        )
+    a, b = a.resolve_neg(), b.resolve_neg()
+    c = a.new_empty((*a.shape[:2], b.shape[2]))
+    addresses = (a.data_ptr(), b.data_ptr(), c.data_ptr())
+    sizes = (*a.shape, b.shape[2], _threads)
+    _native.products(sizes, addresses, a.stride(), b.stride(), a.dtype is torch.float64)
+    return c
+
+
+def repack(x: Tensor, sizes: Tensor, packs: bool) -> Tensor:
+    """x (B, T, F), longest sequences first, to the rows that are there, `sizes` (T,) at each step; or the other way."""
+    x, sizes = x.contiguous().resolve_neg(), sizes.contiguous()
+    B, T, features = int(sizes[0]), len(sizes), x.shape[-1]
+    total = int(sizes.sum())
+    if sizes.dtype is not torch.int64 or x.shape[:-1] != ((B, T) if packs else (total,)):
+        expected = "as many rows as the batch sizes say"
+        raise ShapeError("PackedSequence", expected, f"{tuple(x.shape)}, batch sizes {sizes.tolist()}")
+    found = x.new_empty((total, features) if packs else (B, T, features))
+    padded, packed = (x, found) if packs else (found, x)
+    addresses = (sizes.data_ptr(), padded.data_ptr(), packed.data_ptr())
+    try:
+        _native.repack((B, T, features * x.element_size()), addresses, packs, _threads)
+    except ValueError as fault:
+        raise ShapeError("PackedSequence", "batch sizes ≥ 1 that never grow", str(sizes.tolist())) from fault
+    return found
 
 
 def _call(function: Any, a: Tensors, o: Options, rest: tuple[Any, ...]) -> None:

@@ -17,12 +17,15 @@ from unrolled.kernels import native
 from unrolled.kernels.native import Arguments, Options
 from unrolled.kernels.recurrence import Recurrence
 
-__all__ = ["run", "run_in_float32"]
+__all__ = ["is_batched", "is_plain", "run", "run_in_float32"]
 
 INPUTS = len(Arguments._fields)
 DIFFERENTIABLE = 9  # of them, the first ones
 NO_GRADIENTS = (None,) * (INPUTS - DIFFERENTIABLE)
 NO_OPTIONS = (None,) * len(Options._fields)
+# of the way back's inputs: the first after the options, and of the booleans after what is saved and three gradients
+SAVED = INPUTS + len(NO_OPTIONS)
+NEEDS = SAVED + 4
 
 
 def run(r: Recurrence) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -33,7 +36,7 @@ def run(r: Recurrence) -> tuple[Tensor, tuple[Tensor, ...]]:
         *(r.x, r.weight_ih, r.weight_hh, r.bias, r.bias_hh, h0, c0),
         *(r.norm_weight, r.norm_bias, r.mask, r.recurrent_mask),
     )
-    if _plain(r.x):
+    if is_plain(r.x):
         if torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in arguments]):  # noqa: C419
             y, *state = _apply_plain(*arguments, options, r.needs_state)
         else:
@@ -77,7 +80,7 @@ def _unwrapped(t: Tensor | None) -> Tensor | None:
     return t if t is None else torch._C._functorch.unwrap_if_dead(t)
 
 
-def _plain(x: Tensor) -> bool:
+def is_plain(x: Tensor) -> bool:
     """Whether x is a tensor with memory of its own, and nobody watches its operations."""
     return (
         not torch.compiler.is_compiling()
@@ -111,7 +114,7 @@ class _OverTime(torch.autograd.Function):
     @staticmethod
     def forward(*inputs: Any) -> tuple[Tensor, ...]:
         return _forward(
-            Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS:]), save=True, plain=_plain(inputs[0])
+            Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS:]), save=True, plain=is_plain(inputs[0])
         )
 
     @staticmethod
@@ -183,7 +186,7 @@ class _Plain(_OverTime):
                 tensors[:INPUTS], ctx.options, tensors[INPUTS], gradients, ctx.needs_input_grad
             )
         except RuntimeError:  # of a tensor without memory, which is looked for only then
-            if _transformed() or any(map(_is_batched, gradients)):
+            if _transformed() or any(map(is_batched, gradients)):
                 return (*_OverTime.backward(ctx, *gradients)[:INPUTS], None, None)
             raise
         return (*found, *NO_GRADIENTS, None, None)
@@ -196,18 +199,18 @@ _apply_plain = super(torch.autograd.Function, _Plain).apply  # what follows the 
 
 def _backward(*inputs: Any) -> list[Tensor | None]:
     """The gradients of the first nine arguments, or None."""
-    a, o = Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS : INPUTS + 4])
-    saved, *gradients = inputs[INPUTS + 4 : INPUTS + 8]
-    needs = inputs[INPUTS + 8 :]
-    if not torch.compiler.is_compiling() and any(map(_is_batched, gradients)):
+    a, o = Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS:SAVED])
+    saved, *gradients = inputs[SAVED:NEEDS]
+    needs = inputs[NEEDS:]
+    if not torch.compiler.is_compiling() and any(map(is_batched, gradients)):
         return _over_batch(inputs, gradients)
-    if _plain(saved):
+    if is_plain(saved):
         return native.backward(a, o, saved, gradients, needs)
     found = torch.ops.unrolled.recurrence_backward(*a, *o, saved, *gradients, list(needs))
     return [g if needed and t is not None else None for g, needed, t in zip(found, needs, a, strict=False)]
 
 
-def _is_batched(t: Tensor | None) -> bool:
+def is_batched(t: Tensor | None) -> bool:
     """Whether a gradient comes from `is_grads_batched=True`, which maps by a means of its own, before torch.func."""
     return t is not None and torch._C._functorch.is_legacy_batchedtensor(t)
 
@@ -216,14 +219,12 @@ def _over_batch(inputs: tuple[Any, ...], gradients: list[Tensor | None]) -> list
     """`_backward` of such gradients: their mapped axis as members."""
     level = torch._C._vmapmode_increment_nesting() - 1
     torch._C._vmapmode_decrement_nesting()
-    first = next(g for g in gradients if g is not None and _is_batched(g))
+    first = next(g for g in gradients if g is not None and is_batched(g))
     size = torch._remove_batch_dim(first, level, 0, 0).shape[0]
     given = [g if g is None else torch._remove_batch_dim(g, level, size, 0) for g in gradients]
-    at = INPUTS + 5  # the gradients among the inputs
+    at = SAVED + 1  # the gradients among the inputs
     dims = tuple(0 if at <= i < at + 3 and t is not None else None for i, t in enumerate(inputs))
-    found, _ = _over_members(
-        _Backward.apply, size, dims, (*inputs[:at], *given, *inputs[at + 3 :]), INPUTS + 8
-    )
+    found, _ = _over_members(_Backward.apply, size, dims, (*inputs[:at], *given, *inputs[at + 3 :]), NEEDS)
     left = iter(torch._add_batch_dim(g, 0, level) for g in found)
     return [
         next(left) if n and t is not None else None for n, t in zip(inputs[at + 3 :], inputs[:9], strict=True)
@@ -251,7 +252,7 @@ class _Backward(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
-        return _over_members(_Backward.apply, info.batch_size, in_dims, inputs, INPUTS + 8)
+        return _over_members(_Backward.apply, info.batch_size, in_dims, inputs, NEEDS)
 
 
 def _no_second_derivative() -> KernelError:
@@ -283,7 +284,7 @@ def _over_members(
             merged.append(t)
             continue
         t = t.unsqueeze(0).expand(size, *t.shape) if dim is None else t.movedim(dim, 0)
-        flat = position == INPUTS + 4  # what is saved: members lie one after the other
+        flat = position == SAVED  # what is saved: members lie one after the other
         merged.append(t.reshape(-1) if flat else t.flatten(0, 1) if nested else t)
     outputs = function(*merged)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
@@ -297,7 +298,7 @@ _library = torch.library.Library("unrolled", "DEF")
 _ARGUMENTS = (
     "Tensor x, Tensor weight_ih, Tensor weight_hh, Tensor? bias, Tensor? bias_hh, Tensor? h0, Tensor? c0, "
     "Tensor? norm_weight, Tensor? norm_bias, Tensor? mask, Tensor? recurrent_mask, "
-    "int cell, int activation, bool reverse, bool last_only"
+    "int cell, int activation, bool reverse, bool last_only, bool time_major"
 )
 _library.define(f"recurrence({_ARGUMENTS}, bool save) -> (Tensor, Tensor, Tensor, Tensor)")
 _library.define(
@@ -335,7 +336,7 @@ def _recurrence(*inputs: Any) -> tuple[Tensor, ...]:
 
 def _recurrence_backward(*inputs: Any) -> tuple[Tensor, ...]:
     _check(inputs)
-    a, o, rest = Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS : INPUTS + 4]), inputs[INPUTS + 4 :]
+    a, o, rest = Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS:SAVED]), inputs[SAVED:]
     found = native.backward(a, o, rest[0], rest[1:4], rest[4])
     return tuple(a.x.new_empty(0) if t is None else t for t in found)
 
@@ -344,7 +345,7 @@ def _fake_recurrence(*inputs: Any) -> tuple[Tensor, ...]:
     _check(inputs)
     a, o, save = Arguments(*inputs[:INPUTS]), Options(*inputs[INPUTS:-1]), inputs[-1]
     state = (*a.x.shape[:-2], a.weight_hh.shape[-1])
-    y = a.x.new_empty(state if o.last_only else (*a.x.shape[:-1], state[-1]))
+    y = a.x.new_empty(state) if o.last_only else native.new_steps(a.x, state[-1], o)
     h = a.x.new_empty(state)
     c = a.x.new_empty(state if o.cell == native.LSTM else 0)
     size = native.saved_size(a, o) if save else 0
@@ -353,11 +354,14 @@ def _fake_recurrence(*inputs: Any) -> tuple[Tensor, ...]:
 
 def _fake_backward(*inputs: Any) -> tuple[Tensor, ...]:
     _check(inputs)
-    a, needs = inputs[:DIFFERENTIABLE], inputs[-1]
-    return tuple(
+    a, o, needs = inputs[:DIFFERENTIABLE], Options(*inputs[INPUTS:SAVED]), inputs[-1]
+    found = [
         torch.empty(t.shape, dtype=t.dtype) if needed and t is not None else inputs[0].new_empty(0)
         for t, needed in zip(a, needs, strict=True)
-    )
+    ]
+    if needs[0] and o.time_major:
+        found[0] = native.new_steps(a[0], a[0].shape[-1], o)
+    return tuple(found)
 
 
 def _refuse_gradients(name: str) -> Any:

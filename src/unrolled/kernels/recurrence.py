@@ -41,6 +41,7 @@ class Recurrence(NamedTuple):
         reverse: from the last step to the first; outputs come in the order in which they are computed.
         last_only: return the last output only.
         needs_state: False where nobody asks for the final state, which may then be left out.
+        time_major: whether y and the gradient of x lie in memory as (M, T, B, …) where that costs nothing.
     """
 
     cell: Cell
@@ -59,3 +60,4 @@ class Recurrence(NamedTuple):
     reverse: bool = False
     last_only: bool = False
     needs_state: bool = True
+    time_major: bool = False

@@ -26,6 +26,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from unrolled.kernels.product import product, project
 from unrolled.kernels.recurrence import STATE_NAMES, Recurrence
 
 __all__ = [
@@ -33,7 +34,6 @@ __all__ = [
     "NORM_EPSILON",
     "gru_step",
     "lstm_step",
-    "project",
     "run",
     "simple_rnn_step",
     "start",
@@ -125,7 +125,7 @@ def simple_rnn_step(
 ) -> tuple[Float[Tensor, "*M B H"], State]:
     """h(t) = φ(W x(t) + b + U h(t-1)), with p = W x(t) + b given."""
     (h,) = state
-    h = ACTIVATIONS[r.activation](normed(p + dropped(h, r) @ r.weight_hh.mT, r, 0))
+    h = ACTIVATIONS[r.activation](normed(p + product(dropped(h, r), r.weight_hh.mT), r, 0))
     return h, (h,)
 
 
@@ -135,7 +135,7 @@ def lstm_step(
     """i, f, o = σ(…), g = φ(…) of p + U h(t-1);  c(t) = f c(t-1) + i g;  h(t) = o φ(c(t))."""
     h, c = state
     act = ACTIVATIONS[r.activation]
-    i, f, g, o = normed(p + dropped(h, r) @ r.weight_hh.mT, r, 0).chunk(4, -1)
+    i, f, g, o = normed(p + product(dropped(h, r), r.weight_hh.mT), r, 0).chunk(4, -1)
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * act(g)
     h = torch.sigmoid(o) * act(normed(c, r, 4))
     return h, (h, c)
@@ -155,24 +155,11 @@ def gru_step(
         reset, z = torch.sigmoid(normed(p[..., :gates] + u[..., :gates], r, 0)).chunk(2, -1)
         n = p[..., gates:] + reset * u[..., gates:]
     else:
-        u = kept @ r.weight_hh[..., :gates, :].mT
+        u = product(kept, r.weight_hh[..., :gates, :].mT)
         reset, z = torch.sigmoid(normed(p[..., :gates] + u, r, 0)).chunk(2, -1)
-        n = p[..., gates:] + (reset * kept) @ r.weight_hh[..., gates:, :].mT
+        n = p[..., gates:] + product(reset * kept, r.weight_hh[..., gates:, :].mT)
     h = (1 - z) * ACTIVATIONS[r.activation](normed(n, r, 2)) + z * h
     return h, (h,)
-
-
-def project(
-    x: Float[Tensor, "... I"], weight: Float[Tensor, "*M O I"], bias: Float[Tensor, "*M O"] | None
-) -> Float[Tensor, "... O"]:
-    """x Wᵀ + b over the last axis, as one product a member."""
-    members = weight.shape[:-2]
-    rows = x.reshape(*members, -1, x.shape[-1])
-    alone = members and weight.shape[-2] == 1  # there torch adds up otherwise for one member than for several
-    rows = (rows * weight).sum(-1, keepdim=True) if alone else rows @ weight.mT
-    if bias is not None:
-        rows = rows + bias[..., None, :]
-    return rows.reshape(*x.shape[:-1], weight.shape[-2])
 
 
 def dropped(h: Float[Tensor, "*M B H"], r: Recurrence) -> Float[Tensor, "*M B H"]:

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unrolled.errors import ShapeError
+from unrolled.kernels.product import project
 from unrolled.kernels.recurrence import Activation
-from unrolled.kernels.reference import ACTIVATIONS, project
+from unrolled.kernels.reference import ACTIVATIONS
 from unrolled.nn.validation import check_activation, check_input, check_positive
 
 __all__ = ["Dense", "RepeatVector", "lengths_to_mask"]

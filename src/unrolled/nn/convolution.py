@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unrolled.errors import ShapeError
+from unrolled.kernels.product import project
 from unrolled.kernels.recurrence import Activation
-from unrolled.kernels.reference import ACTIVATIONS, project
+from unrolled.kernels.reference import ACTIVATIONS
 from unrolled.nn.validation import check_activation, check_choice, check_input, check_mask, check_positive
 
 __all__ = [

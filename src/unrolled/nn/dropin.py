@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence
 
 from unrolled.errors import OptionError
 from unrolled.kernels import dispatch
+from unrolled.kernels.packing import lengths_of, pack, pad
 from unrolled.kernels.recurrence import Cell, Recurrence
 from unrolled.nn.basic import lengths_to_mask
 
@@ -68,12 +69,12 @@ class _DropIn(nn.RNNBase):
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
         """As torch's: (output, h_n), or (output, (h_n, c_n)) of an LSTM."""
-        x, lengths, mask = self._batch_first(input)
+        x, mask = self._batch_first(input)
         one = isinstance(input, Tensor) and input.dim() == 2
         states = self._states(input, hx, x, one)
         autocast = None
         if torch.is_autocast_enabled("cpu") and x.device.type == "cpu":
-            autocast = self._autocast(x.dtype, states, lengths is not None)
+            autocast = self._autocast(x.dtype, states, isinstance(input, PackedSequence))
             weight = self.weight_ih_l0.dtype
             x, states = x.to(weight), [s.to(weight) for s in states]
         last = []
@@ -87,14 +88,13 @@ class _DropIn(nn.RNNBase):
                 last.append(state)
             x = torch.cat(outputs, -1) if self.bidirectional else outputs[0]
             if self.training and self.dropout and depth < self.num_layers - 1:
-                x = self._dropout(x, lengths)
+                x = self._dropout(x, input)
         finals = [torch.stack(parts) for parts in zip(*last, strict=True)]
         if autocast is not None:
             x, finals = x.to(autocast), [s.to(autocast) for s in finals]
         output: Tensor | PackedSequence
         if isinstance(input, PackedSequence):
-            assert lengths is not None
-            data = pack_padded_sequence(x, lengths, batch_first=True).data
+            data = pack(x, input.batch_sizes)
             output = PackedSequence(data, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
             finals = [self.permute_hidden(s, input.unsorted_indices) for s in finals]
         else:
@@ -104,7 +104,7 @@ class _DropIn(nn.RNNBase):
 
     def recurrence(self, x: Any, initial_state: Any = None, mask: Tensor | None = None) -> Recurrence:
         """The first layer's call, as the kernels take it: for `explain`. A PackedSequence brings its mask."""
-        padded, _, mask = self._batch_first(x)
+        padded, mask = self._batch_first(x)
         states = self._states(x, initial_state, padded, isinstance(x, Tensor) and x.dim() == 2)
         if torch.is_autocast_enabled(padded.device.type):
             padded = padded.to(self.weight_ih_l0.dtype)
@@ -122,21 +122,19 @@ class _DropIn(nn.RNNBase):
             return torch.promote_types(states[-1].dtype if states else x, lower)
         return lower
 
-    def _batch_first(self, input: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """The input batch first; of a PackedSequence also its lengths, and a mask if they differ."""
+    def _batch_first(self, input: Any) -> tuple[Tensor, Tensor | None]:
+        """The input batch first; of a PackedSequence also a mask, if its lengths differ."""
         if isinstance(input, PackedSequence):
             self.check_input(input.data, input.batch_sizes)
-            # Without its indices, padding leaves the sequences in the order by length in which they are
-            # packed.
-            x, lengths = pad_packed_sequence(PackedSequence(input.data, input.batch_sizes), batch_first=True)
-            ragged = bool(lengths.min() < x.shape[1])
-            return x, lengths, lengths_to_mask(lengths.to(x.device), x.shape[1]) if ragged else None
+            x, sizes = pad(input.data, input.batch_sizes), input.batch_sizes  # in the order by length
+            ragged = bool(sizes[-1] < sizes[0])
+            return x, lengths_to_mask(lengths_of(sizes).to(x.device), x.shape[1]) if ragged else None
         if input.dim() not in (2, 3):
             where = type(self).__name__
             raise ValueError(f"{where}: Expected input to be 2D or 3D, got {input.dim()}D instead")
         x = input[None] if input.dim() == 2 else input if self.batch_first else input.transpose(0, 1)
         self.check_input(x, None)
-        return x, None, None
+        return x, None
 
     def _states(self, input: Any, hx: Any, x: Tensor, one: bool) -> list[Tensor]:
         """The initial states, (layers · directions, batch, units) each, in the order of the batch in x; or none."""
@@ -173,14 +171,14 @@ class _DropIn(nn.RNNBase):
             mask=mask,
             activation="relu" if self.mode == "RNN_RELU" else "tanh",
             reverse=direction == 1,
+            time_major=mask is None and not self.batch_first,
         )
 
-    def _dropout(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+    def _dropout(self, x: Tensor, input: Any) -> Tensor:
         """Dropout between layers, in torch's layout in memory: one seed drops the same elements."""
-        if lengths is None:
-            return F.dropout(x.transpose(0, 1).contiguous(), self.dropout).transpose(0, 1)
-        data, sizes, *_ = pack_padded_sequence(x, lengths, batch_first=True)
-        return pad_packed_sequence(PackedSequence(F.dropout(data, self.dropout), sizes), batch_first=True)[0]
+        if isinstance(input, PackedSequence):
+            return pad(F.dropout(pack(x, input.batch_sizes), self.dropout), input.batch_sizes)
+        return F.dropout(x.transpose(0, 1).contiguous(), self.dropout).transpose(0, 1)
 
 
 class RNN(_DropIn, nn.RNN):
