@@ -173,12 +173,13 @@ def seconds(name, epochs, images):
 def keep(row, file):
     """Append a row at once: the whole takes long, and may be interrupted."""
     import torch
+    from layers import processor
 
     from unrolled.kernels import native
 
     row = {
-        "date": datetime.date.today().isoformat(), "isa": native.instruction_set(), "threads": native.threads(),
-        "torch": torch.__version__, "load": f"{os.getloadavg()[0]:.1f}", **row,
+        "date": datetime.date.today().isoformat(), "processor": processor(), "isa": native.instruction_set(),
+        "threads": native.threads(), "torch": torch.__version__, "load": f"{os.getloadavg()[0]:.1f}", **row,
     }  # fmt: skip
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / file
