@@ -9,8 +9,8 @@ benchmarks/results/mnist_rows.csv: the mean test accuracy of the last five epoch
 spread. The seeds are members that are trained together; with --folder a run that was stopped goes on from its last
 checkpoint, with the same bits; --clip scales gradients down to a norm, --glorot draws the recurrent weights as
 TensorFlow's BasicRNNCell does, with the inputs' as one matrix, --schedule lets the rate fall, which is not the
-published protocol. `seconds` appends to benchmarks/results/mnist_seconds.csv: by turns in one run, the median of the epochs after the first. Who is not
-installed is left out.
+published protocol. `seconds` appends to benchmarks/results/mnist_seconds.csv: by turns in one run, the median of the
+epochs after the first. Who is not installed is left out.
 
 Protocol: 28 steps of 28 points in [0, 1], the first 55,000 images, batches of 150, Adam at 0.001, cross-entropy.
 """
@@ -207,18 +207,8 @@ def main():
     options = parser.parse_args()
     for name in options.only:
         if options.what == "accuracy":
-            row, file = (
-                accuracy(
-                    name,
-                    options.seeds,
-                    options.epochs or 100,
-                    options.folder,
-                    options.clip,
-                    options.glorot,
-                    options.schedule,
-                ),  # fmt: skip
-                "mnist_rows.csv",
-            )
+            how = options.folder, options.clip, options.glorot, options.schedule
+            row, file = accuracy(name, options.seeds, options.epochs or 100, *how), "mnist_rows.csv"
         else:
             row, file = seconds(name, options.epochs or 3, options.images), "mnist_seconds.csv"
         print(*(f"{key} {value}" for key, value in row.items()), sep=", ", flush=True)
