@@ -32,6 +32,14 @@ def test_verdict_is_plain(model, wins, words):
     assert words in sentence
 
 
+def test_a_baseline_without_error_is_no_divisor():
+    _, sentence = verdict({"model": {"mae": 0.25}, "baselines": {"naive": {"mae": 0.0}}})
+    assert (
+        "LOSES to naive (last value): its mean absolute error is 0.25, and that of naive (last value) 0."
+        in sentence
+    )
+
+
 def test_percentages_leave_out_zeros():
     actual, forecast = np.array([[0.0, 2.0], [4.0, 0.0]]), np.array([[1.0, 1.0], [5.0, 0.0]])
     found = score(actual, forecast, ALL)

@@ -180,9 +180,11 @@ def verdict(scores: Mapping[str, Any]) -> tuple[bool, str]:
     best = min(errors, key=lambda name: errors[name])
     lost = [name for name, error in errors.items() if error < TIE * mae]
     if lost:
-        more = f"{mae / errors[best] - 1:.0%}".replace("%", " %") if errors[best] else "infinitely"
+        far = f"is {mae:.3g}, and that of {best} 0"
+        if errors[best]:
+            far = f"lies {mae / errors[best] - 1:.0%} above that of {best}".replace("%", " %")
         return False, (
-            f"The model LOSES to {' and '.join(lost)}: its mean absolute error lies {more} above that of {best}. "
+            f"The model LOSES to {' and '.join(lost)}: its mean absolute error {far}. "
             f"Forecast with {best} instead, or give the model more data."
         )
     if mae >= TIE * errors[best]:
