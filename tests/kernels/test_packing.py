@@ -68,13 +68,13 @@ def test_batch_sizes_that_are_none_are_refused(sizes):
 @pytest.mark.skipif(not native.AVAILABLE, reason="the C++ kernels are not built")
 def test_batch_sizes_of_another_type_are_refused():
     layer = ur.accelerate(torch.nn.LSTM(2, 3))
-    with pytest.raises(ShapeError, match="PackedSequence: expected .*batch sizes"):
+    with pytest.raises(ShapeError, match="PackedSequence: expected as many rows"):
         layer(PackedSequence(torch.randn(5, 2), torch.tensor([3, 2], dtype=torch.int32)))
 
 
 @pytest.mark.skipif(not native.AVAILABLE, reason="the C++ kernels are not built")
 def test_batch_sizes_and_rows_that_lie_anywhere():
-    rows, sizes = torch.randn(5, 2, dtype=torch.complex64).conj().imag, torch.tensor([3, 9, 2, 9])[::2]
+    rows, sizes = torch._neg_view(torch.randn(5, 2)), torch.tensor([3, 9, 2, 9])[::2]
     assert rows.is_neg()
     x = packing.pad(rows, sizes)
     assert torch.equal(x, packing.pad(rows.resolve_neg().clone(), sizes.clone()))
