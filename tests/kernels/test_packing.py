@@ -58,8 +58,45 @@ def test_many_gradients_at_once():
 
 
 @pytest.mark.skipif(not native.AVAILABLE, reason="the C++ kernels are not built")
-@pytest.mark.parametrize("sizes", [[2, 3], [3, 0, 2], [3, 3], [2, -1, 4], [5]], ids=str)
+@pytest.mark.parametrize("sizes", [[2, 3], [3, 0, 2], [3, 3], [2, -1, 4], [5], [5, 0], [6, -1]], ids=str)
 def test_batch_sizes_that_are_none_are_refused(sizes):
     layer = ur.accelerate(torch.nn.LSTM(2, 3))
     with pytest.raises(ShapeError, match="PackedSequence: expected .*batch sizes"):
         layer(PackedSequence(torch.randn(5, 2) if sizes != [5] else torch.randn(4, 2), torch.tensor(sizes)))
+
+
+@pytest.mark.skipif(not native.AVAILABLE, reason="the C++ kernels are not built")
+def test_batch_sizes_of_another_type_are_refused():
+    layer = ur.accelerate(torch.nn.LSTM(2, 3))
+    with pytest.raises(ShapeError, match="PackedSequence: expected as many rows"):
+        layer(PackedSequence(torch.randn(5, 2), torch.tensor([3, 2], dtype=torch.int32)))
+
+
+@pytest.mark.skipif(not native.AVAILABLE, reason="the C++ kernels are not built")
+def test_batch_sizes_and_rows_that_lie_anywhere():
+    rows, sizes = torch._neg_view(torch.randn(5, 2)), torch.tensor([3, 9, 2, 9])[::2]
+    assert rows.is_neg()
+    x = packing.pad(rows, sizes)
+    assert torch.equal(x, packing.pad(rows.resolve_neg().clone(), sizes.clone()))
+    assert torch.equal(x[:, 0], rows[:3])
+    assert torch.equal(packing.pack(x, sizes), rows)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_a_transformation_is_torchs():
+    sizes = torch.tensor([3, 2])
+    rows = torch.randn(4, 5, 2)
+    x = torch.func.vmap(lambda rows: packing.pad(rows, sizes))(rows)
+    assert torch.equal(x, torch.stack([packing.pad(part, sizes) for part in rows]))
+    assert torch.equal(torch.func.vmap(lambda x: packing.pack(x, sizes))(x), rows)
+
+
+@pytest.mark.skipif(not native.AVAILABLE, reason="the C++ kernels are not built")
+def test_a_ragged_batch_whose_tiles_are_fewer_than_planned():
+    """513 sequences: 34 tiles of 16 would leave the last one without rows."""
+    lengths = torch.tensor([3] * 200 + [2] * 200 + [1] * 113)
+    theirs = torch.nn.GRU(2, 3, batch_first=True)
+    ours = ur.accelerate(torch.nn.GRU(2, 3, batch_first=True))
+    ours.load_state_dict(theirs.state_dict())
+    given = pack_padded_sequence(torch.randn(513, 3, 2), lengths, batch_first=True)
+    torch.testing.assert_close(ours(given)[0].data, theirs(given)[0].data)

@@ -46,6 +46,14 @@ def test_as_torch_and_the_same_bits_alone_moved_and_on_any_threads(seed):
 
 
 @kernels
+def test_sums_longer_than_a_part_of_any_instruction_set_and_numbers_with_the_sign_changed():
+    a, b = torch.randn(2, 3, 1100, dtype=torch.complex64).conj().imag, torch.randn(2, 1100, 5)
+    assert a.is_neg()
+    torch.testing.assert_close(native.products(a, b), a @ b, rtol=0, atol=1e-3)
+    torch.testing.assert_close(native.products(b.mT, a.mT), b.mT @ a.mT, rtol=0, atol=1e-3)
+
+
+@kernels
 def test_nothing_to_add_up_or_to_compute():
     for M, N, K, O in ((0, 2, 3, 4), (2, 0, 3, 4), (2, 3, 4, 0), (2, 3, 0, 4)):  # noqa: E741
         assert torch.equal(native.products(torch.ones(M, N, K), torch.ones(M, K, O)), torch.zeros(M, N, O))
@@ -75,6 +83,18 @@ def test_gradients_also_of_gradients():
     b = torch.randn(2, 3, 5, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(product, (a, b))
     assert torch.autograd.gradgradcheck(product, (a, b))
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_gradient_of_one_of_the_two_and_many_at_once(which):
+    given = [torch.randn(2, 4, 5), torch.randn(2, 5, 3)]
+    y = product(*[t.requires_grad_(i == which) for i, t in enumerate(given)])
+    ways = torch.eye(24).view(24, 2, 4, 3)
+    for way in (ways[3], ways):
+        options = {"retain_graph": True, "is_grads_batched": way is ways}
+        (got,) = torch.autograd.grad(y, given[which], way, **options)
+        (expected,) = torch.autograd.grad(given[0] @ given[1], given[which], way, **options)
+        torch.testing.assert_close(got, expected)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script")
