@@ -8,7 +8,9 @@ import torch
 from torch.func import stack_module_state
 
 from unrolled.data import Sequences, SequenceSamples
+from unrolled.encoder_decoder import Attention, Memory
 from unrolled.encoders import Architecture, Embedding, SequenceEncoder, make_encoder, remember
+from unrolled.kernels import native
 from unrolled.nn import GRU, LSTM, SimpleRNN
 from unrolled.training.members import Members, call, takes_members
 from unrolled.training.options import Training
@@ -145,3 +147,22 @@ def test_dropout_stands_before_the_hidden_layer_too():
     network.hidden.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     network.train()(torch.randn(4, 5, 3))
     assert 0.2 < (seen[0] == 0).float().mean() < 0.8
+
+
+@pytest.mark.skipif(not native.AVAILABLE, reason="the C++ kernels are not built")
+@pytest.mark.parametrize("kind", ["dot", "additive"])
+def test_attention_of_members_has_the_bits_of_each_alone(kind):
+    torch.manual_seed(0)
+    h, a = torch.randn(3, 2, 3, 33), torch.randn(3, 2, 21, 33)
+    found = []
+    for members in ([0, 1, 2], [1]):
+        attention = Attention(33, 33, kind)
+        torch.manual_seed(1)
+        for name, p in list(attention.named_parameters()):
+            holder = attention.get_submodule(name.rpartition(".")[0])
+            setattr(holder, name.rpartition(".")[2], torch.nn.Parameter(torch.randn(3, *p.shape)[members]))
+        given, memory = h[members].requires_grad_(), a[members].requires_grad_()
+        context, weights = attention(given, Memory((), memory, attention.keys(memory), None))
+        (context.sin().sum() + weights.square().sum()).backward()
+        found.append([t[members.index(1)] for t in (context, weights, given.grad, memory.grad)])
+    assert all(map(torch.equal, *found))

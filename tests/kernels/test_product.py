@@ -103,6 +103,11 @@ def test_other_types_and_transformations_are_torchs():
     torch.testing.assert_close(vmap(product)(a, b), a @ b)
     torch.testing.assert_close(jvp(lambda t: product(t, b), (a,), (a,))[1], a @ b)
     assert torch.equal(product(a.bfloat16(), b.bfloat16()), a.bfloat16() @ b.bfloat16())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(product(a, b), a @ b)
+    torch.testing.assert_close(product(a[:, :1], b[0]), a[:, :1] @ b[0])
+    with pytest.raises(RuntimeError, match="must match"):
+        product(torch.ones(2, 3, 3, 4), torch.ones(3, 2, 4, 5))
 
 
 @pytest.mark.usefixtures("without_native")

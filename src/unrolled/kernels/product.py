@@ -19,19 +19,21 @@ TYPES = (torch.float32, torch.float64)
 
 
 def product(a: Float[Tensor, "*M N K"], b: Float[Tensor, "*M K O"]) -> Float[Tensor, "*M N O"]:
-    """a · b of each pair of matrices.
+    """a · b of each pair of matrices, as `a @ b`.
 
     >>> product(torch.ones(3, 2, 4), torch.ones(3, 4, 5)).shape
     torch.Size([3, 2, 5])
     """
-    if a.ndim == 2 or not all(map(_is_covered, (a, b))):
+    if a.ndim == 2 or a.shape[:-2] != b.shape[:-2] or not all(map(_is_covered, (a, b))):
         return a @ b
     found: Tensor = _Products.apply(a.flatten(0, -3), b.flatten(0, -3))
     return found.unflatten(0, a.shape[:-2])
 
 
 def _is_covered(t: Tensor) -> bool:
-    return native.AVAILABLE and t.dtype in TYPES and t.is_cpu and is_plain(t) and not is_batched(t)
+    if not (native.AVAILABLE and t.dtype in TYPES and t.is_cpu and t.layout is torch.strided and is_plain(t)):
+        return False
+    return not (is_batched(t) or torch.is_autocast_enabled("cpu"))
 
 
 def project(
