@@ -122,6 +122,32 @@ def test_convolution_and_pooling_of_members():  # con1 con4
         torch.testing.assert_close(pool(x), torch.stack([pool(a) for a in x]))
 
 
+@pytest.mark.parametrize("padding", ["valid", "same", "causal"])
+@pytest.mark.parametrize(
+    ("kernel", "strides", "dilation"), [(1, 1, 1), (3, 1, 1), (4, 3, 1), (3, 1, 4), (2, 3, 5)]
+)
+def test_convolutions_of_members_and_their_gradients_are_those_of_each(kernel, strides, dilation, padding):
+    options = {"strides": strides, "dilation_rate": dilation, "padding": padding}
+    members = [ur.nn.Conv1D(5, 4, kernel, **options).double() for _ in range(3)]
+    weights = {name: p.detach().requires_grad_() for name, p in stack_module_state(members)[0].items()}
+    x = torch.randn(3, 2, 19, 5, dtype=torch.float64, requires_grad=True)
+    functional_call(members[0], weights, (x,)).sin().sum().backward()
+    for m, member in enumerate(members):
+        alone = x[m].detach().requires_grad_()
+        member(alone).sin().sum().backward()
+        torch.testing.assert_close(x.grad[m], alone.grad)
+        for name, p in member.named_parameters():
+            torch.testing.assert_close(weights[name].grad[m], p.grad)
+
+
+def test_a_wide_dilation_takes_no_more_memory_than_a_narrow_one():
+    conv = ur.nn.Conv1D(16, 16, 2, padding="causal", dilation_rate=16384)
+    weights = {name: p.detach()[None] for name, p in conv.named_parameters()}
+    x = torch.randn(1, 64, 20000, 16, requires_grad=True)  # of all steps in a span it would be 1.3 TB
+    functional_call(conv, weights, (x,)).sum().backward()
+    assert x.grad.isfinite().all()
+
+
 def test_same_padding_with_strides_and_dilation():  # con2
     conv, x = ur.nn.Conv1D(3, 4, 2, strides=3, dilation_rate=3, padding="same"), torch.randn(2, 9, 3)
     assert conv(x).shape == (2, 3, 4)

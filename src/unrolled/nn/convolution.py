@@ -91,8 +91,10 @@ class Conv1D(nn.Module):
         x = F.pad(x, (0, 0, left, right))
         if stacked:
             # As a product a member: a convolution in groups would have other bits than each member's own.
-            kernels = x.unfold(-2, span, self.strides)[..., :: self.dilation_rate]
-            y = project(kernels.flatten(-2), self.weight.flatten(-2), self.bias)
+            reach = (x.shape[-2] - span) // self.strides * self.strides + 1
+            starts = range(0, span, self.dilation_rate)
+            taps = torch.cat([x[..., start : start + reach : self.strides, :] for start in starts], -1)
+            y = project(taps, self.weight.mT.flatten(-2), self.bias)
         else:
             y = F.conv1d(x.mT, self.weight, self.bias, self.strides, 0, self.dilation_rate).mT
         return ACTIVATIONS[self.activation](y) if self.activation else y
