@@ -56,7 +56,11 @@ def test_texts_and_files(tmp_path):
             {},
             r"row 1, column 'k': expected a label, got an empty cell. 2 of 4",
         ),
-        (changed(k=["x", "y", "x", "x"]), {}, "one label in all rows of 'a', got 'y' and 'x'"),
+        (
+            changed(k=["x", "y", "x", "x"]),
+            {},
+            r"column 'k': expected one label in all rows of 'a', got 'y' and 'x'",
+        ),
         (changed(u=[1.0, None, 3.0, 4.0]), {}, "row 1, column 'u': expected a number inside"),
         (changed(t=[1, 1, 1, 2]), {}, "each time once in the sequence 'b'"),
         (changed(who=["b", None, "b", "a"]), {}, "row 1, column 'who': expected an id"),
@@ -83,6 +87,11 @@ def test_rows_with_holes_and_empty_texts_are_refused(to_frame):
         )
     with pytest.raises(DataError, match=r"row 1, column 't': expected a text"):
         read_labelled(to_frame({"t": ["a", " "], "k": ["x", "y"]}), label="k", text="t")
+    rows = to_frame({"a": [1.0, 2.0], "b": [1.0, 2.0], "k": ["x", None]})
+    with pytest.raises(DataError, match="are missing: .*name the column that tells which by --id"):
+        read_labelled(rows, label="k", sequence=["a"])
+    with pytest.raises(DataError, match="or remove their rows.$"):
+        read_labelled(rows, label="k", sequence=["a", "b"])
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ def reproduce(
     facts: dict[str, Any] = machine_facts() | {
         "seeds": seeds, "quick": "yes" if quick else "no", "date": datetime.date.today().isoformat(),
     }  # fmt: skip
+    if quick:
+        say("--quick: two seeds and few epochs, not the published protocol; no figure is judged.")
     rows: list[Row] = []
     plots: list[Plot] = []
     start = time.perf_counter()

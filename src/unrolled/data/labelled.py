@@ -130,12 +130,16 @@ def read_labelled(
     notes: list[str] = []
     if label is not None and id is not None and not per_step:
         columns = _share_labels(columns, label, id, notes)
-    labels = None if label is None else _labels(columns, label, notes if numeric else None)
+    labels = (
+        None
+        if label is None
+        else _labels(columns, label, notes if numeric else None, id is None and len(sequence) == 1)
+    )
     groups = None if group is None else _labels(columns, group, None)
     records = np.arange(1, len(columns.frame) + 1)
     if text is not None and id is not None:
         words = np.array(_texts(columns, text), object)
-        return _long(columns, words, labels, id, time, notes, per_step, groups)
+        return _long(columns, words, labels, label, id, time, notes, per_step, groups)
     if text is not None:
         return Labelled(
             _texts(columns, text), labels, records, tuple(dict.fromkeys(notes)), columns.kind, groups
@@ -151,21 +155,19 @@ def read_labelled(
             groups,
         )
     _check_present(columns, sequence, values)
-    return _long(columns, values, labels, id, time, notes, per_step, groups)
+    return _long(columns, values, labels, label, id, time, notes, per_step, groups)
 
 
-def _labels(columns: Columns, name: str, notes: list[str] | None) -> NDArray[Any]:
-    """The labels as texts, or where there are `notes` as numbers."""
+def _labels(columns: Columns, name: str, notes: list[str] | None, single: bool = False) -> NDArray[Any]:
+    """The labels as texts, or where there are `notes` as numbers. `single`: each row is a sequence of one step."""
     found = columns.frame[name].astype("string").str.strip()
     missing = (found.isna() | (found == "")).to_numpy(bool)
     if missing.any():
         row = int(columns.frame.index[int(np.argmax(missing))])
-        raise DataError(
-            columns.where(row, name),
-            "a label",
-            "an empty cell",
-            f"{np.count_nonzero(missing):,} of {len(missing):,} are missing: fill them in, or remove their rows.",
-        )
+        cure = f"{np.count_nonzero(missing):,} of {len(missing):,} are missing: fill them in, or remove their rows."
+        if single:
+            cure += " Where several rows are one sequence, name the column that tells which by --id."
+        raise DataError(columns.where(row, name), "a label", "an empty cell", cure)
     return np.asarray(found, object) if notes is None else numbers(columns, name, notes)
 
 
@@ -232,7 +234,7 @@ def _check_present(
             columns.where(int(columns.frame.index[row]), names[column]),
             "a number inside the sequence",
             "an empty cell",
-            f"{np.count_nonzero(missing):,} such cells: fill them in, or remove the sequence.",
+            f"Fill it in, or remove the sequence; such cells: {np.count_nonzero(missing):,}.",
         )
 
 
@@ -240,6 +242,7 @@ def _long(
     columns: Columns,
     values: NDArray[Any],
     labels: NDArray[Any] | None,
+    label: str | None,
     id: str,
     time: str | None,
     notes: list[str],
@@ -291,7 +294,7 @@ def _long(
         if len(others):
             row = int(columns.frame.index[others[0]])
             raise DataError(
-                columns.where(row, id),
+                columns.where(row, label or id),
                 f"one label in all rows of {names[codes[others[0]]]!r}",
                 f"{first[codes[others[0]]]!r} and {labels[others[0]]!r}",
                 "Correct it, or pass --per-step where each row has a label of its own.",

@@ -195,7 +195,7 @@ def numbers(columns: Columns, name: str, notes: list[str]) -> NDArray[np.float64
                 columns.where(int(columns.frame.index[row]), name),
                 expected,
                 repr(columns.frame[name].iloc[row]),
-                f"{np.count_nonzero(bad):,} such cells: correct them, or leave them empty.",
+                f"Correct it, or leave it empty; such cells: {np.count_nonzero(bad):,}.",
             )
     return values
 

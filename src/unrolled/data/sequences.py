@@ -279,7 +279,7 @@ def _check_finite(sequences: Sequences, where: str) -> None:
         place,
         "a finite number" if found == "nan" else "a finite number (of at most 3.4e38)",
         {"nan": "NaN"}.get(found, found),
-        f"Fill it in, or leave the sequence out: {np.count_nonzero(~fine):,} such numbers.",
+        f"Fill it in, or leave the sequence out; such numbers: {np.count_nonzero(~fine):,}.",
     )
 
 

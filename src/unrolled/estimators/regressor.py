@@ -84,7 +84,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
                 "y" if self.per_step else f"y[{number}]",
                 "a finite number",
                 str(values[~fine][0]),
-                f"Fill it in, or leave its sequence out: {np.count_nonzero(~fine):,} such numbers.",
+                f"Fill it in, or leave its sequence out; such numbers: {np.count_nonzero(~fine):,}.",
             )
         return values
 
