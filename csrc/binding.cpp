@@ -11,6 +11,7 @@
 #include <initializer_list>
 #include <stdexcept>
 
+#include "memory.h"
 #include "optimizers.h"
 #include "packing.h"
 #include "recurrence.h"
@@ -207,6 +208,18 @@ void add_dense(Stack& stack, std::array<int64_t, 4> n, std::array<int64_t, 8> at
   stack.layers.push_back(layer);
 }
 
+// Memory that a tensor can lie in (torch.frombuffer).
+struct Memory {
+  const int64_t bytes;
+  void* const at;
+  explicit Memory(int64_t n) : bytes(n), at(unrolled::take(n)) {}
+  ~Memory() { unrolled::give_back(at, bytes); }
+};
+int buffer_of(PyObject* self, Py_buffer* view, int flags) {
+  const Memory& memory = *nb::inst_ptr<Memory>(self);
+  return PyBuffer_FillInfo(view, self, memory.at, memory.bytes, 0, flags);
+}
+
 // Of y (B, T, H), whether there is a NaN in its last step.
 template <class T> bool ends_in_nan(const void* y, std::array<int64_t, 3> sizes) {
   const auto [B, steps, H] = sizes;
@@ -277,6 +290,8 @@ NB_MODULE(_native, m) {
     nb::gil_scoped_release free;
     unrolled::repack(p, pack);
   });
+  static PyType_Slot slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(buffer_of)}, {0, nullptr}};
+  nb::class_<Memory>(m, "Memory", nb::type_slots(slots)).def(nb::init<int64_t>());
   nb::class_<Prepared>(m, "Prepared")    // the tensors are the caller's, who keeps them where they are
       .def("__init__",
            [](Prepared* p, nb::tuple sizes, nb::tuple x, nb::tuple mask, nb::tuple inputs, nb::tuple rest, bool wide) {

@@ -1,15 +1,11 @@
 // How a call is cut up: tiles of rows, where what is saved lies, and weights packed for the products.
 #pragma once
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include <algorithm>
-#include <new>
 #include <stdexcept>
 
 #include "cells.h"
+#include "memory.h"
 #include "product.h"
 #include "staged.h"
 
@@ -17,29 +13,18 @@ namespace UNROLLED_NAMESPACE {
 
 inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-// Asks for large pages before fresh memory is touched: thousands of small ones took a fifth of a large layer's time.
-inline void ask_for_large_pages(void* at, int64_t bytes) {
-#if defined(__linux__)
-  constexpr int64_t LARGE = 1 << 21;
-  const int64_t from = round_up(reinterpret_cast<int64_t>(at), LARGE), to = (reinterpret_cast<int64_t>(at) + bytes) & -LARGE;
-  if (to - from >= 2 * LARGE) madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);
-#endif
-}
-
 template <class T> class Buffer {    // aligned, not initialised
  public:
-  explicit Buffer(int64_t n) : at(static_cast<T*>(::operator new(std::max<int64_t>(n, 1) * sizeof(T), ALIGN))) {
-    ask_for_large_pages(at, n * sizeof(T));
-  }
-  ~Buffer() { ::operator delete(at, ALIGN); }
+  explicit Buffer(int64_t n) : at(static_cast<T*>(take(n * sizeof(T)))), bytes(n * sizeof(T)) {}
+  ~Buffer() { give_back(at, bytes); }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
   operator T*() const { return at; }
   void clear(int64_t n) { std::fill_n(at, n, T(0)); }
 
  private:
-  static constexpr std::align_val_t ALIGN{64};
-  T* at;
+  T* const at;
+  const int64_t bytes;
 };
 
 template <class T> INLINE const T* as(const void* p) { return static_cast<const T*>(p); }

@@ -1,7 +1,7 @@
 // One call of a recurrent layer, forward or backward, on raw memory. Knows no framework.
 //
 // Letters: M members, B batch, T time, I input features, H units, G gates (1, 4 or 3).
-// Arrays are contiguous where no strides are given; strides are in elements. Nothing is kept after a call.
+// Arrays are contiguous where no strides are given; strides are in elements. Nothing is kept after a call but memory (memory.h).
 #pragma once
 
 #include <cstdint>

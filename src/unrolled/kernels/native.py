@@ -45,6 +45,7 @@ LSTM = 1
 CELLS = {"simple_rnn": 0, "lstm": LSTM, "gru": 2, "gru, reset before": 3}
 NO_STRIDES = (0, 0, 0)
 MOST_THREADS = 1 << 16
+LARGE = 1 << 18  # numbers; torch's own memory is as good for fewer
 ACTIVATIONS = {"tanh": 0, "relu": 1, "linear": 2, "sigmoid": 3}
 
 _threads = torch.get_num_threads()
@@ -179,9 +180,16 @@ def forward(
         return y, h, c, x.new_empty(0) if save else None
     if save:
         size = saved_size(a, o)
-        saved = x.new_zeros(size) if clean else x.new_empty(size)
+        saved = x.new_zeros(size) if clean else _scratch(size, x)
     _call(_native.forward, a, o, (y, h, c, saved, size))
     return y, h, c, saved
+
+
+def _scratch(size: int, x: Tensor) -> Tensor:
+    """An empty tensor of x's type; a large one lies in memory that earlier calls gave back (csrc/memory.h)."""
+    if size < LARGE:
+        return x.new_empty(size)
+    return torch.frombuffer(_native.Memory(size * x.element_size()), dtype=x.dtype)
 
 
 def new_steps(x: Tensor, features: int, o: Options) -> Tensor:
