@@ -224,7 +224,7 @@ BAD = [
     (["forecast", "short.csv", "--target", "y"], "at least 46 rows for a window of 4 steps, a horizon of 14 and 15% held out, got 20"),
     (["forecast", "gaps.csv", "--target", "y", "--gaps", "refuse"], "expected no gaps"),
     ([*SALES, "--gaps", "mend"], "'fill' or 'refuse', got 'mend'"),
-    ([*SALES, "--horizon", "0"], "a horizon of at least 1 step, got 0"),
+    ([*SALES, "--horizon", "0"], "horizon of at least 1, got 0"),
     ([*SALES, "--horizon", "x"], "Invalid value for '--horizon'"),
     ([*SALES, "--horizon", "900"], "rows for a window"),
     ([*SALES, "--test-size", "1.5"], "a share between 0 and 1, got 1.5"),

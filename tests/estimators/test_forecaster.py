@@ -289,13 +289,13 @@ def test_damaged_folders_are_one_clear_line(fitted, tmp_path, what):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"horizon": 0}, "a horizon of at least 1 step, got 0"),
-        ({"horizon": 2.5}, "a horizon of at least 1 step, got 2.5"),
+        ({"horizon": 0}, "horizon of at least 1, got 0"),
+        ({"horizon": 2.5}, "horizon of at least 1, got 2.5"),
         ({"model": "arima"}, "model one of auto, rnn, lstm, gru, conv-gru, wavenet, linear, got 'arima'"),
-        ({"members": 0}, "at least 1 for members, got 0"),
+        ({"members": 0}, "members of at least 1, got 0"),
         ({"levels": (80, 100)}, r"levels between 1 and 100 percent, got \(80, 100\)"),
         ({"input_steps": 1}, "input_steps of at least 2, got 1"),
-        ({"season": 0}, "a season of at least 1 step, got 0"),
+        ({"season": 0}, "season of at least 1, got 0"),
         ({"season": 390}, "a season of at most 33[0-9] steps"),
         ({"device": "cuda:7"}, "a device of this machine"),
     ],

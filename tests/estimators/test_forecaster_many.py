@@ -299,7 +299,7 @@ def test_a_change_of_clocks():
         ({"transform": "root"}, "transform one of None, log, box-cox"),
         ({"intervals": "none"}, "intervals one of conformal, quantile"),
         ({"budget": 0}, "a budget of more than 0 seconds, got 0"),
-        ({"units": 0}, "at least 1 for units"),
+        ({"units": 0}, "units of at least 1"),
         (
             {"model": "wavenet", "depth": 2},
             "for a wavenet, none of the options of recurrent layers, got depth=2",

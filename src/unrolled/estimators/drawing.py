@@ -10,6 +10,7 @@ from unrolled.autoregressive import Stepper
 from unrolled.data.symbols import END, START
 from unrolled.errors import DataError, OptionError
 from unrolled.estimators.piece_reading import FIRST, PieceReading
+from unrolled.nn.validation import is_count
 
 __all__ = ["Drawing", "draw_symbols", "go_on", "mean_chances"]
 
@@ -49,7 +50,7 @@ class Drawing:
         if t > HOTTEST:
             raise OptionError("generate", f"a temperature of at most {HOTTEST:,.0f}", "more")
         object.__setattr__(self, "temperature", float(t))
-        if k is not None and (isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1):
+        if k is not None and not is_count(k, 1):
             raise OptionError("generate", "top_k of at least 1, or None", repr(k), "Pass for instance 5.")
         if p is not None and (
             isinstance(p, bool) or not isinstance(p, int | float | np.number) or not 0 < p <= 1

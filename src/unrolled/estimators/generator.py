@@ -20,6 +20,7 @@ from unrolled.estimators.generator_options import check_generator
 from unrolled.estimators.learned import Learned
 from unrolled.estimators.memory import check_weights, free_memory
 from unrolled.estimators.piece_reading import PieceReading, learn_pieces, read_context
+from unrolled.nn.validation import is_count
 from unrolled.training.loop import fit, repeatable
 from unrolled.training.options import Training
 
@@ -222,7 +223,7 @@ class SequenceGenerator(Learned):
         self._check_fitted()
         drawing = Drawing(temperature, top_k, top_p)
         check_steps(n)
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        if not is_count(seed, 0):
             raise OptionError("generate", "a seed of at least 0", repr(seed))
         reading = self.reading_
         if reading.kind == "values" and drawing != Drawing():
@@ -453,7 +454,7 @@ class SequenceGenerator(Learned):
 
     def _told(self, X: Any, context: Any, skip: int) -> Iterator[tuple[NDArray[Any], Iterator[Any], Any]]:
         """For each piece: the targets, what each chunk of it is told, of all members, and the piece."""
-        if isinstance(skip, bool) or not isinstance(skip, int | np.integer) or skip < 0:
+        if not is_count(skip, 0):
             raise OptionError("score", "a skip of at least 0 steps", repr(skip))
         pieces = self.reading_.take(X, "X")
         vectors = self._scale_context(context, len(pieces))
@@ -511,7 +512,7 @@ class SequenceGenerator(Learned):
 
 def check_steps(n: Any, name: str = "n") -> None:
     """Raise an `OptionError` where so many steps cannot be made."""
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+    if not is_count(n, 1):
         raise OptionError("generate", f"{name} of at least 1", repr(n), "Pass for instance 100.")
     if n > MOST:
         raise OptionError("generate", f"{name} of at most {MOST:,}", "more", "Go on from what was made.")

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.errors import OptionError
+from unrolled.nn.validation import is_count
 from unrolled.training.options import Training
 
 __all__ = ["check_generator"]
@@ -25,17 +26,17 @@ def check_generator(generator: Any) -> None:
             raise OptionError(where, f"{name} one of {', '.join(among)}", repr(getattr(generator, name)))
     for name in ("units", "layers", "embedding_size", "kernel_size", "steps", "stride", "members", "epochs"):
         value = getattr(generator, name)
-        if not (value is None and name in ("embedding_size", "stride", "epochs")) and not _is_count(value, 1):
+        if not (value is None and name in ("embedding_size", "stride", "epochs")) and not is_count(value, 1):
             raise OptionError(where, f"{name} of at least 1", repr(value))
-    if not _is_count(generator.context_hidden, 0):
+    if not is_count(generator.context_hidden, 0):
         raise OptionError(where, "context_hidden of at least 0", repr(generator.context_hidden))
-    if not _is_count(generator.seed, 0):
+    if not is_count(generator.seed, 0):
         raise OptionError(where, "a seed of at least 0", repr(generator.seed))
     for name in ("ends", "differences"):
         if getattr(generator, name) not in (None, True, False):
             raise OptionError(where, f"{name} True, False or None", repr(getattr(generator, name)))
     filters = generator.filters
-    if not isinstance(filters, list | tuple) or not all(_is_count(size, 1) for size in filters):
+    if not isinstance(filters, list | tuple) or not all(is_count(size, 1) for size in filters):
         raise OptionError(
             where, "filters: a list of whole numbers of at least 1", repr(filters), "Pass [32, 48]."
         )
@@ -52,7 +53,3 @@ def check_generator(generator: Any) -> None:
 
         if not torch.cuda.is_available():
             raise OptionError(where, "a CUDA device", "none", "Pass device='cpu'.")
-
-
-def _is_count(value: Any, least: int) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)

@@ -88,7 +88,8 @@ def write_folder(
             found[f"member.{number}.{name}"] = tensor.cpu().numpy()
     whole = {name: np.array(array, copy=None, order="C", ndmin=1) for name, array in found.items()}
     (folder / "model.safetensors").write_bytes(save(whole))  # save_file would hide it from other users
-    (folder / "config.json").write_text(json.dumps(config, indent=1, allow_nan=False) + "\n", "utf-8")
+    written = json.dumps(config, indent=1, allow_nan=False, default=lambda number: number.item())  # NumPy's
+    (folder / "config.json").write_text(written + "\n", "utf-8")
     for name, rows in (("history", estimator.run_.history), ("timing", estimator.run_.timing)):
         lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(lines, "utf-8")

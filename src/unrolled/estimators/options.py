@@ -3,18 +3,19 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from unrolled.data.scaling import TRANSFORMS
 from unrolled.errors import OptionError
 from unrolled.estimators.ensemble import MODELS
+from unrolled.nn.validation import is_count
 
 if TYPE_CHECKING:
     from unrolled.estimators.forecaster import Forecaster
 
 __all__ = ["check_options"]
 
+LEAST = {"horizon": 1, "input_steps": 2, "season": 1, "members": 1, "seed": 0, "units": 1, "depth": 1}
 CHOICES: dict[str, Sequence[str | None]] = {
     "model": ("auto", *MODELS),
     "strategy": ("vector", "sequence", "recursive"),
@@ -26,19 +27,14 @@ CHOICES: dict[str, Sequence[str | None]] = {
 
 def check_options(forecaster: "Forecaster") -> None:
     """Raise an `OptionError` for the first argument of a forecaster that is out of its range."""
-    if not isinstance(forecaster.horizon, int | np.integer) or forecaster.horizon < 1:
-        raise OptionError("Forecaster", "a horizon of at least 1 step", repr(forecaster.horizon))
     for name, among in CHOICES.items():
         if getattr(forecaster, name) not in among:
             got = repr(getattr(forecaster, name))
             raise OptionError("Forecaster", f"{name} one of {', '.join(map(str, among))}", got)
-    if forecaster.input_steps is not None and forecaster.input_steps < 2:
-        raise OptionError("Forecaster", "input_steps of at least 2", repr(forecaster.input_steps))
-    if forecaster.season is not None and forecaster.season < 1:
-        raise OptionError("Forecaster", "a season of at least 1 step", repr(forecaster.season))
-    for name in ("members", "units", "depth"):
-        if getattr(forecaster, name) < 1:
-            raise OptionError("Forecaster", f"at least 1 for {name}", repr(getattr(forecaster, name)))
+    for name, least in LEAST.items():
+        value = getattr(forecaster, name)
+        if not is_count(value, least) and not (value is None and name in ("input_steps", "season")):
+            raise OptionError("Forecaster", f"{name} of at least {least}", repr(value))
     if not all(1 <= level < 100 for level in forecaster.levels):
         raise OptionError("Forecaster", "levels between 1 and 100 percent", repr(tuple(forecaster.levels)))
     if forecaster.budget is not None and not forecaster.budget > 0:

@@ -26,13 +26,10 @@ def save_generator(generator: SequenceGenerator, folder: Path) -> None:
     """Write config.json, model.safetensors, history.jsonl and timing.jsonl into an existing folder."""
     parameters = generator.get_params(deep=False)
     training, reading = parameters.pop("training"), generator.reading_
-    plain = {
-        name: value.item() if isinstance(value, np.generic) else value for name, value in parameters.items()
-    }
     config = {
         "format_version": FORMAT_VERSION,
         "estimator": "SequenceGenerator",
-        "parameters": plain | {"filters": [int(size) for size in generator.filters]},
+        "parameters": parameters | {"filters": list(generator.filters)},
         "training": None if training is None else asdict(training),
         "reading": {
             name: getattr(reading, name) for name in ("kind", "form", "flat", "width", "voices", "ends")

@@ -170,8 +170,6 @@ def _plain(name: str, value: Any) -> Any:
     """A parameter as JSON holds it; a dict of weights as pairs, since its keys may be numbers."""
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, np.generic):
-        return value.item()
     if isinstance(value, Mapping):
         return [[key.item() if isinstance(key, np.generic) else key, float(w)] for key, w in value.items()]
     return value

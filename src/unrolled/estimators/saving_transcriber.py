@@ -29,10 +29,7 @@ def save_transcriber(transcriber: Transcriber, folder: Path) -> None:
     config = {
         "format_version": FORMAT_VERSION,
         "estimator": "Transcriber",
-        "parameters": {
-            name: value.item() if isinstance(value, np.generic) else value
-            for name, value in parameters.items()
-        },
+        "parameters": parameters,
         "training": None if training is None else asdict(training),
         "source": _written(source),
         "target": _written(transcriber.target_),

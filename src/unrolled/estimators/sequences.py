@@ -19,6 +19,7 @@ from unrolled.estimators.learned import Learned
 from unrolled.estimators.memory import check_memory
 from unrolled.estimators.reading import Reading, column_names, learn_to_read, match_vectors, take_sequences
 from unrolled.estimators.sample_weights import take_weights
+from unrolled.nn.validation import is_count
 from unrolled.training.loop import fit, repeatable
 from unrolled.training.members import call
 from unrolled.training.options import Training
@@ -186,13 +187,13 @@ class SequenceEstimator(Learned):
             "max_steps",
         ):
             value = getattr(self, name)
-            if not (value is None and name.startswith(("embedding", "max", "min"))) and (
-                not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1
+            if not (value is None and name.startswith(("embedding", "max", "min"))) and not is_count(
+                value, 1
             ):
                 raise OptionError(where, f"{name} of at least 1", repr(value))
-        if not isinstance(self.hidden, int | np.integer) or self.hidden < 0:
+        if not is_count(self.hidden, 0):
             raise OptionError(where, "hidden of at least 0", repr(self.hidden))
-        if not isinstance(self.seed, int | np.integer) or isinstance(self.seed, bool) or self.seed < 0:
+        if not is_count(self.seed, 0):
             raise OptionError(where, "a seed of at least 0", repr(self.seed))
         for name in ("bidirectional", "lower", "bag_of_words", "tune_vectors", "per_step", "standardize"):
             value = getattr(self, name)

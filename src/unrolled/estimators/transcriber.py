@@ -19,6 +19,7 @@ from unrolled.estimators.memory import check_weights, free_memory
 from unrolled.estimators.reading import Reading
 from unrolled.estimators.sequences import CELLS, LONG
 from unrolled.estimators.transcript_scores import score_transcripts
+from unrolled.nn.validation import is_count
 from unrolled.training.loop import fit, repeatable
 from unrolled.training.options import Training
 
@@ -294,11 +295,9 @@ class Transcriber(Learned):
                 raise OptionError("Transcriber", wanted, repr(getattr(self, name)))
         for name in ("units", "layers", "members", "embedding_size", "epochs"):
             value = getattr(self, name)
-            if not (name == "epochs" and value is None) and (
-                not isinstance(value, int | np.integer) or value < 1
-            ):
+            if not (name == "epochs" and value is None) and not is_count(value, 1):
                 raise OptionError("Transcriber", f"{name} of at least 1", repr(value))
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int | np.integer) or self.seed < 0:
+        if not is_count(self.seed, 0):
             raise OptionError("Transcriber", "a seed of at least 0", repr(self.seed))
         for name in ("dropout", "valid_size"):
             value = getattr(self, name)
@@ -402,7 +401,7 @@ class Transcriber(Learned):
 def check_search(beam: Any, max_length: Any = None, length_power: float = 1.0) -> None:
     """Raise an `OptionError` where targets cannot be searched for like this."""
     for name, value in (("beam", beam), ("max_length", 1 if max_length is None else max_length)):
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        if not is_count(value, 1):
             raise OptionError("transcribe", f"{name} of at least 1", repr(value))
         if value > MOST[name]:
             raise OptionError("transcribe", f"{name} of at most {MOST[name]:,}", "more")

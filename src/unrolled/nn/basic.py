@@ -38,7 +38,7 @@ class Dense(nn.Module):
     def __init__(self, in_features: int, units: int, *, activation: Activation | None = None):
         """Take the arguments that the class describes."""
         super().__init__()
-        check_positive("Dense", in_features=in_features, units=units)
+        in_features, units = check_positive("Dense", in_features=in_features, units=units)
         check_activation("Dense", activation or "linear")
         self.in_features, self.units, self.activation = in_features, units, activation
         self.weight = nn.Parameter(torch.empty(units, in_features))
@@ -79,8 +79,7 @@ class RepeatVector(nn.Module):
     def __init__(self, n: int):
         """Take the arguments that the class describes."""
         super().__init__()
-        check_positive("RepeatVector", n=n)
-        self.n = n
+        (self.n,) = check_positive("RepeatVector", n=n)
 
     def forward(
         self, x: Float[Tensor, "*members batch features"]

@@ -42,7 +42,7 @@ class RecurrentWeights(nn.Module):
         self, input_size: int, units: int, activation: Activation, use_bias: bool, layer_norm: bool
     ) -> None:
         """Register the parameters and draw their initial values."""
-        check_positive(type(self).__name__, input_size=input_size, units=units)
+        input_size, units = check_positive(type(self).__name__, input_size=input_size, units=units)
         check_activation(type(self).__name__, activation)
         self.input_size, self.units, self.activation = input_size, units, activation
         gates = len(GATE_NAMES[self.kind])

@@ -62,8 +62,10 @@ class Conv1D(nn.Module):
     ):
         """Take the arguments that the class describes."""
         super().__init__()
-        check_positive("Conv1D", in_channels=in_channels, filters=filters, kernel_size=kernel_size)
-        check_positive("Conv1D", strides=strides, dilation_rate=dilation_rate)
+        in_channels, filters, kernel_size, strides, dilation_rate = check_positive(
+            "Conv1D", in_channels=in_channels, filters=filters, kernel_size=kernel_size, strides=strides,
+            dilation_rate=dilation_rate,
+        )  # fmt: skip
         check_choice("Conv1D", "padding", padding, ["valid", "same", "causal"])
         check_activation("Conv1D", activation or "linear")
         self.in_channels, self.filters, self.kernel_size = in_channels, filters, kernel_size
@@ -115,7 +117,7 @@ class _Pooling1D(nn.Module):
         super().__init__()
         where = type(self).__name__
         strides = pool_size if strides is None else strides
-        check_positive(where, pool_size=pool_size, strides=strides)
+        pool_size, strides = check_positive(where, pool_size=pool_size, strides=strides)
         check_choice(where, "padding", padding, ["valid", "same"])
         self.pool_size, self.strides, self.padding = pool_size, strides, padding
 

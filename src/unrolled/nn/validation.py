@@ -1,6 +1,7 @@
 """What a layer refuses, before it computes anything: one function for each kind of argument."""
 
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -19,16 +20,23 @@ __all__ = [
     "check_positive",
     "check_rate",
     "check_state",
+    "is_count",
 ]
 
 
-def check_positive(where: str, **sizes: int) -> None:
-    """Each size is a whole number of at least 1."""
+def is_count(value: Any, least: int) -> bool:
+    """Whether a value is a whole number, Python's or NumPy's, of at least so much."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
+def check_positive(where: str, **sizes: int) -> list[int]:
+    """Each size is a whole number of at least 1; they are returned as Python's."""
     for name, size in sizes.items():
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        if not is_count(size, 1):
             raise OptionError(
                 where, f"{name} to be a whole number ≥ 1", repr(size), f"Pass for instance {name}=32."
             )
+    return [int(size) for size in sizes.values()]
 
 
 def check_rate(where: str, **rates: float) -> None:

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from unrolled.errors import OptionError
+from unrolled.nn.validation import is_count
 from unrolled.training.objectives import LOSSES, METRICS
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "Training", "TrainingRun"]
@@ -81,9 +83,12 @@ class Training:
     class_weights: Sequence[float] = ()
 
     def __post_init__(self) -> None:
-        for name in ("levels", "metrics", "class_weights"):
-            if not isinstance(getattr(self, name), str):
-                object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name, value in vars(self).copy().items():  # NumPy's numbers become Python's
+            if isinstance(value, np.generic):
+                object.__setattr__(self, name, value.item())
+            elif name in ("levels", "metrics", "class_weights") and not isinstance(value, str):
+                plain = tuple(v.item() if isinstance(v, np.generic) else v for v in value)
+                object.__setattr__(self, name, plain)
         monitored = ("valid_loss", *(f"valid_{name}" for name in self.metrics))
         chosen = [(name, getattr(self, name), among) for name, among in (
             ("loss", tuple(LOSSES)), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("monitor", monitored),
@@ -105,11 +110,11 @@ class Training:
                 raise OptionError("Training", f"{name} one of {', '.join(among)}", repr(value))
         for name in ("epochs", "batch_size", "members", "plateau_patience", "bptt_steps"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if value is not None and not is_count(value, 1):
                 raise OptionError("Training", f"{name} of at least 1", str(value))
         for name, least in (("patience", 0), ("seed", 0)):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, int) and least <= value < 2**63):
+            if value is not None and not (is_count(value, least) and value < 2**63):
                 raise OptionError("Training", f"{name} of at least {least}", str(value))
         for name in ("learning_rate", "clip_norm"):
             value = getattr(self, name)
