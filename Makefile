@@ -75,6 +75,7 @@ $(VENV)/.tools: $(CONSTRAINTS)
 
 $(VENV)/.installed-dev: EXTRAS = [dev]
 $(VENV)/.installed $(VENV)/.installed-dev: $(VENV)/.tools pyproject.toml $(CONSTRAINTS) CMakeLists.txt $(wildcard csrc/*)
+	@echo "Installing into $(VENV), and compiling the kernels: some minutes." >&2
 	$(INSTALL) -e ".$(EXTRAS)"
 	@$(VENV)/bin/python -c 'import unrolled.kernels._native' 2> /dev/null || \
 	  echo "No C++ kernels: they did not compile here. \`make kernels\` tells why." >&2
