@@ -57,7 +57,11 @@ def test_a_share_of_what_is_added_is_kept(monkeypatch, share):
     np.testing.assert_allclose(scaled[1], ridge + share * (scaled[0] - ridge), atol=1e-5)
     assert np.abs(scaled[0] - ridge).max() > 1e-3
     assert torch.equal(whole.networks_[0].project.weight, some.networks_[0].project.weight)
-    said = {0.0: "whose correction of the line is left out", 0.25: "is kept at 25 %", 1.0: "parameters each)"}
+    said = {
+        0.0: "line is left out: it did not help on rows held back",
+        0.25: "line is added at 25 % of its size, as far as it helped",
+        1.0: "parameters each)",
+    }
     assert describe_model(some).endswith(said[share])
 
 

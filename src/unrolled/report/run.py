@@ -250,8 +250,11 @@ def describe_model(forecaster: Forecaster) -> str:
     networks, shares = forecaster.ensemble_.networks, forecaster.ensemble_.shares
 
     def kept(share: float) -> str:
-        said = "left out" if share == 0 else f"kept at {share:.0%}".replace("%", " %")
-        return f", whose correction of the line is {said}" if share < 0.995 else ""
+        if share >= 0.995:
+            return ""
+        size = f"{share:.0%}".replace("%", " %")
+        said = f"added at {size} of its size, as far as it" if share else "left out: it did not"
+        return f", whose correction of the line is {said} help{'ed' if share else ''} on rows held back"
 
     models = [
         f"{count(len(group), 'network')} ({model}, {sum(p.numel() for p in group[0].parameters()):,} parameters each)"
