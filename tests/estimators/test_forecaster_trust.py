@@ -59,7 +59,7 @@ def test_a_share_of_what_is_added_is_kept(monkeypatch, share):
     assert torch.equal(whole.networks_[0].project.weight, some.networks_[0].project.weight)
     said = {
         0.0: "line is left out: it did not help on rows held back",
-        0.25: "line is added at 25 % of its size, as far as it helped",
+        0.25: "line is added at 25 % of its size, as far as it helped on rows held back",
         1.0: "parameters each)",
     }
     assert describe_model(some).endswith(said[share])
