@@ -1,7 +1,7 @@
 """MNIST row by row: accuracy by epoch of the published networks, and seconds an epoch beside torch.nn and Keras on JAX.
 
     python benchmarks/mnist_rows.py accuracy [--only rnn] [--seeds 3] [--epochs 100] [--folder DIR]
-        [--clip 1] [--glorot] [--schedule cosine]
+        [--seed 0] [--clip 1] [--glorot] [--schedule cosine]
     python benchmarks/mnist_rows.py seconds [--only rnn] [--epochs 3]
 
 Needs mnist.npz in $UNROLLED_DATA, or a network. `accuracy` appends a row for each network to
@@ -66,7 +66,7 @@ def make(name, glorot=False):
     return nn.Sequential(*stack, ur.nn.Dense(units, 10))
 
 
-def accuracy(name, seeds, epochs, folder=None, clip=None, glorot=False, schedule="constant"):
+def accuracy(name, seeds, epochs, folder=None, clip=None, glorot=False, schedule="constant", seed=0):
     """Train so many members together; the test accuracy of each after each epoch, by `fit`'s own measure."""
     import numpy as np
 
@@ -75,12 +75,13 @@ def accuracy(name, seeds, epochs, folder=None, clip=None, glorot=False, schedule
     x, y, x_test, y_test = data()
     training = ur.Training(
         "cross-entropy", "adam", 1e-3, epochs=epochs, batch_size=BATCH, members=seeds, metrics=["accuracy"],
-        clip_norm=clip, restore_best=False, schedule=schedule,
+        clip_norm=clip, restore_best=False, schedule=schedule, seed=seed,
     )  # fmt: skip
     start = time.perf_counter()
     # the test images stand where validation does, to be measured after each epoch; nothing is chosen by them
     called = name + ("" if clip is None else f", clip {clip:g}") + ", glorot" * glorot
     called += "" if schedule == "constant" else f", {schedule}"
+    called += "" if seed == 0 else f", seeds from {seed}"
     place = None if folder is None else folder / called.replace(", ", "-").replace(" ", "-")
     resume = place is not None and place.exists()
     run = ur.fit(lambda: make(name, glorot), (x, y), (x_test, y_test), training, folder=place, resume=resume)
@@ -198,6 +199,7 @@ def main():
     parser.add_argument("what", choices=("accuracy", "seconds"))
     parser.add_argument("--only", choices=NETWORKS, nargs="+", default=list(NETWORKS))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0, help="the first one, for accuracy")
     parser.add_argument("--epochs", type=int, help="by default 100, or 3 for seconds")
     parser.add_argument("--images", type=int, default=55_000, help="of an epoch, for seconds")
     parser.add_argument("--clip", type=float, help="norm of the gradient at most, for accuracy")
@@ -207,7 +209,7 @@ def main():
     options = parser.parse_args()
     for name in options.only:
         if options.what == "accuracy":
-            how = options.folder, options.clip, options.glorot, options.schedule
+            how = options.folder, options.clip, options.glorot, options.schedule, options.seed
             row, file = accuracy(name, options.seeds, options.epochs or 100, *how), "mnist_rows.csv"
         else:
             row, file = seconds(name, options.epochs or 3, options.images), "mnist_seconds.csv"
