@@ -2,7 +2,10 @@
 
 import ast
 import importlib
+import importlib.machinery
+import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -123,3 +126,22 @@ def test_errors_are_one_tree(error):
     assert str(pickle.loads(pickle.dumps(made))) == str(made)
     assert made.exit_code in (1, 2)
     assert error.__name__ in errors.__doc__
+
+
+@pytest.mark.parametrize(
+    ("kernels", "said"), [(None, "not built"), (b"no library", "built, but do not load: ")]
+)
+def test_kernels_that_are_missing_or_broken(kernels, said, tmp_path):
+    shutil.copytree(SOURCE, tmp_path / "unrolled", ignore=shutil.ignore_patterns("_native*", "__pycache__"))
+    if kernels is not None:
+        suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
+        (tmp_path / "unrolled" / "kernels" / f"_native{suffix}").write_bytes(kernels)
+    script = "import unrolled as ur, torch; x = torch.ones(1, 2, 3); layer = ur.nn.GRU(3, 4); layer(x)\n"
+    script += "from unrolled.kernels import native; print(native.instruction_set()); print(ur.explain(layer, x).reason)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    short, reason = done.stdout.splitlines()
+    assert short.startswith(said)
+    assert f"the C++ kernels, which were {said}" in reason

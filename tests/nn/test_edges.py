@@ -19,7 +19,7 @@ def test_what_runs_without_the_kernels(without_native, monkeypatch):  # dis1 dis
     rows = [replace(row, built=False) if "native" in row.name else row for row in dispatch.TABLE]
     monkeypatch.setattr(dispatch, "TABLE", rows)
     layer = ur.nn.LSTM(3, 4)
-    needs = "the C++ kernels, which were not built here"
+    needs = "the C++ kernels, which were not built"
     for d in (torch.float16, torch.bfloat16):
         choice = ur.explain(copy.deepcopy(layer).to(d), torch.zeros(2, 5, 3, dtype=d))
         assert choice == dispatch.Choice("torch", f"native needs {needs}; native in float32 needs {needs}")

@@ -181,7 +181,7 @@ def _missing(row: Implementation, r: Recurrence, used: frozenset[str]) -> str:
     """What `row` lacks for `r`, in words; empty where it lacks nothing."""
     found: list[str] = []
     if not row.built:
-        return "the C++ kernels, which were not built here"
+        return f"the C++ kernels, which were {native.MISSING}"
     if row.cells is not None and r.cell not in row.cells:
         found.append(r.cell)
     if row.devices is not None and r.x.device.type not in row.devices:

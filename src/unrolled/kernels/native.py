@@ -8,6 +8,7 @@ Letters: `recurrence.py`.
 import math
 import os
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any, NamedTuple, SupportsIndex
 
 import torch
@@ -16,13 +17,18 @@ from torch import Tensor
 from unrolled.errors import OptionError, ShapeError
 from unrolled.kernels.recurrence import Recurrence
 
+MISSING = "not built"
+_native: Any = None
 try:
-    from unrolled.kernels import _native  # type: ignore[attr-defined]
-except ImportError:
-    _native = None
+    _native = import_module("unrolled.kernels._native")
+except ModuleNotFoundError:
+    pass
+except ImportError as fault:  # of another machine, say
+    MISSING = f"built, but do not load: {fault}"
 
 __all__ = [
     "AVAILABLE",
+    "MISSING",
     "Arguments",
     "Options",
     "backward",
@@ -89,7 +95,7 @@ def ends_in_nan(y: Tensor) -> bool:
 
 def instruction_set() -> str:
     """Return what the kernels in use were compiled for, or why there are none."""
-    return _native.isa() if _native is not None else "not built"
+    return _native.isa() if _native is not None else MISSING
 
 
 if _native is not None and "UNROLLED_ISA" in os.environ:
