@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import numpy as np
 import pandas as pd
@@ -49,6 +50,14 @@ def folder(tmp_path_factory):
 
 
 LONG = ["--sequence", "v", "--id", "who", "--time", "t", "--model", "gru"]
+
+
+def report(place):
+    return (place / "report.html").read_text()
+
+
+def examples(page):
+    return page[page.index('id="examples"') : page.index("</section>", page.index('id="examples"'))]
 
 
 def run(command, *words, out):
@@ -112,6 +121,20 @@ def test_a_number_of_each_step(folder, tmp_path, capsys):
     assert len(told) == found["held_out"]["steps"]
     first = told[told["sequence"] == told["sequence"][0]]
     assert first["step"].tolist() == list(range(1, len(first) + 1))
+    shown = re.findall(
+        r"step (\d+)\).*?(\d) steps, the line at step (\d+)<", report(tmp_path / "run"), re.DOTALL
+    )
+    assert len(shown) == 12
+    assert all(named == line <= steps for named, steps, line in shown)
+    assert "legend" not in examples(report(tmp_path / "run"))
+
+
+def test_curves_of_several_columns_have_their_names(folder, tmp_path):
+    words = ["--target", "so_far", "--sequence", "sum", *LONG]
+    assert run("regress", folder / "long.csv", *words, "--per-step", out=tmp_path / "steps") == 0
+    shown = examples(report(tmp_path / "steps"))
+    assert re.findall(r"</svg>(\w+)</li>", shown) == ["sum", "v"]
+    assert shown.count("stroke-dasharray: none") == shown.count("stroke-dasharray: 4.5 2.25") == 13
 
 
 def test_a_class_of_each_word(folder, tmp_path, capsys):

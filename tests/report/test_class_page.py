@@ -256,6 +256,17 @@ def test_examples_are_shown(given, what):
     assert "&lt;a&gt;" in html
 
 
+@pytest.mark.parametrize(("features", "named"), [("x", 0), ("xy", 2), ("xyz", 3), ("wxyz", 0), ("", 0)])
+def test_curves_are_named(features, named):
+    given = RANDOM.normal(size=(6, len(features) or 1))
+    html = render_classes(
+        page(examples=[Example("7", "a", "b", 0.9, 0.1, given, 2)], features=list(features))
+    )
+    shown = html[html.index('id="examples"') : html.index('id="training"')]
+    assert shown.count('class="swatch"') == named
+    assert ("6 steps, the line at step 3" in shown) == (features != "wxyz")
+
+
 def test_nothing_wrong_is_said_as_well():
     assert "None of the held-out sequences was told wrongly" in render_classes(page())
 
@@ -271,6 +282,10 @@ def test_many_classes_are_listed_by_the_pairs_mixed_up_most():
 def test_pictures():
     assert image_tag(np.eye(4), 'a "b"').startswith('<img alt="a &#34;b&#34;"')
     assert curve_svg(np.arange(4.0)[:, None], "up").count("M2.0,78.0") == 1
+    marked = str(curve_svg(np.arange(5.0)[:, None], "up", 3))
+    assert '<path d="M224.0,0V80"' in marked
+    assert marked.count("<path") == 2
+    assert '<path d="M150.0,0V80"' in str(curve_svg(np.ones((1, 1)), "one", 0))
     axes = plot_reliability([{"count": 3, "confidence": 0.2, "right": 0.1}])
     assert axes.get_xlim()[0] < 0.1
 

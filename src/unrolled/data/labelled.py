@@ -28,6 +28,7 @@ class Labelled:
         kind: "pandas" or "polars", what the table was.
         groups: (n,), what each sequence belongs to, as a speaker; None where that was not asked for.
         held: (n,), whether a sequence comes from a file to score on; None where there is none.
+        features: what the numbers of a step are, by their columns; empty where a column is a step, and of texts.
     """
 
     inputs: list[Any]
@@ -37,6 +38,7 @@ class Labelled:
     kind: str = "pandas"
     groups: NDArray[Any] | None = None
     held: NDArray[np.bool_] | None = None
+    features: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -155,7 +157,8 @@ def read_labelled(
             groups,
         )
     _check_present(columns, sequence, values)
-    return _long(columns, values, labels, label, id, time, notes, per_step, groups)
+    found = _long(columns, values, labels, label, id, time, notes, per_step, groups)
+    return replace(found, features=tuple(sequence))
 
 
 def _labels(columns: Columns, name: str, notes: list[str] | None, single: bool = False) -> NDArray[Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from unrolled.errors import DataError
 from unrolled.estimators.chance import stand
 from unrolled.estimators.class_scores import class_label
-from unrolled.report.palette import DARK, LIGHT, PAPER
+from unrolled.report.palette import CURVES, DARK, LIGHT, PAPER
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -19,6 +19,7 @@ __all__ = [
     "ClassPage",
     "Example",
     "count_held_out",
+    "list_curves",
     "list_training",
     "mark_kept",
     "render_classes",
@@ -42,6 +43,7 @@ class Example:
         sure: the probability of that.
         chance: the probability of the actual class.
         given: the text, or the array (steps, features) or (steps, height, width).
+        step: of the array, that which was told wrongly, from 0; None for the whole.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Example:
     sure: float
     chance: float
     given: Any
+    step: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,6 +71,7 @@ class ClassPage:
         notes: what was done to the data.
         command: the command line that made the run; may be empty.
         place: of the run's folder, as the command knew it.
+        features: what the numbers of a step are.
     """
 
     title: str
@@ -80,6 +84,7 @@ class ClassPage:
     notes: Sequence[str] = ()
     command: str = ""
     place: str = "."
+    features: Sequence[str] = ()
 
 
 def render_classes(page: ClassPage) -> str:
@@ -122,6 +127,7 @@ def render_classes(page: ClassPage) -> str:
         pairs=_pairs(model["confusion"], names),
         figures=_figures(page),
         training_legend=list_training(page.training),
+        curves=list_curves(page.features),
         examples=[show_example(example) for example in page.examples],
         stages=seconds_table(page.metrics.get("seconds") or {}),
     )
@@ -242,6 +248,7 @@ def _figures(page: ClassPage) -> dict[str, list[Any]]:
     from unrolled.report.plots import plot_training
 
     bins = page.metrics["model"]["calibration"]
+    things = "steps" if "steps" in page.metrics["held_out"] else "sequences"
     figures: dict[str, list[Any]] = {
         "calibration": [
             Drawing(
@@ -252,7 +259,7 @@ def _figures(page: ClassPage) -> dict[str, list[Any]]:
                     lambda axes: plot_reliability(bins, axes=axes),
                     both=True,
                 ),
-                "The larger a dot, the more sequences. On the dotted line, probabilities are what they say; below it "
+                f"The larger a dot, the more {things}. On the dotted line, probabilities are what they say; below it "
                 "the model is too sure of itself.",
             )
         ],
@@ -280,6 +287,20 @@ def list_training(training: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
         {"shape": "line", "colour": "muted", "dashes": "4.5 2.25", "name": "training loss"},
         *([{"shape": "line", "colour": "model", "name": "validation"}] if validated else []),
         {"shape": "dot", "colour": "first", "name": "best epoch" if validated else "epoch kept"},
+    ]
+
+
+def list_curves(features: Sequence[str]) -> list[dict[str, str]]:
+    """The legend of the curves of examples; none where there is one curve, or a picture in their place.
+
+    >>> [entry["name"] for entry in list_curves(["x", "y"])], list_curves(["x"])
+    (['x', 'y'], [])
+    """
+    if not 1 < len(features) <= len(CURVES):
+        return []
+    return [
+        {"shape": "line", "colour": colour, "dashes": dashes, "name": name}
+        for (colour, dashes), name in zip(CURVES.items(), features, strict=False)
     ]
 
 
@@ -313,6 +334,7 @@ def _picture(example: Example) -> tuple[Markup, str]:
         return image_tag(
             np.concatenate(list(array[chosen]), axis=1), label
         ), f"{len(chosen)} of {len(array):,} images"
-    if array.shape[1] > 3:
+    if array.shape[1] > len(CURVES):
         return image_tag(array, label), f"{len(array):,} steps downwards, {array.shape[1]:,} features across"
-    return curve_svg(array, label), f"{len(array):,} steps"
+    where = "" if example.step is None else f", the line at step {example.step + 1:,}"
+    return curve_svg(array, label, example.step), f"{len(array):,} steps{where}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from unrolled.report.axes import dress, new_axes
-from unrolled.report.palette import LIGHT
+from unrolled.report.palette import CURVES, LIGHT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,8 +89,8 @@ def image_tag(array: np.ndarray, label: str) -> Markup:
     return Markup('<img alt="{}" class="picture" src="data:image/png;base64,{}">').format(label, data)
 
 
-def curve_svg(array: np.ndarray, label: str) -> Markup:
-    """Up to three curves over the steps, as an SVG element.
+def curve_svg(array: np.ndarray, label: str, step: int | None = None) -> Markup:
+    """Up to three curves over the steps, as an SVG element, and a line at one of the steps.
 
     >>> import numpy as np
     >>> str(curve_svg(np.array([[0.0], [1.0]]), "up")).count("<path")
@@ -104,14 +104,19 @@ def curve_svg(array: np.ndarray, label: str) -> Markup:
     low, high = array.min(), array.max()
     x = np.linspace(2, 298, len(chosen)) if len(chosen) > 1 else np.array([2.0, 298.0])
     paths = []
-    for feature, colour in zip(array.T, ("model", "first", "second"), strict=False):
+    if step is not None:
+        place = 2 + 296 * step / (len(array) - 1) if len(array) > 1 else 150.0
+        paths.append(
+            Markup('<path d="M{0:.1f},0V80" style="stroke: var(--muted); stroke-width: 1.2"/>').format(place)
+        )
+    for feature, (colour, dashes) in zip(array.T, CURVES.items(), strict=False):
         heights = 78 - 76 * (feature[chosen] - low) / ((high - low) or 1)
         heights = np.repeat(heights, 2) if len(chosen) == 1 else heights
         places = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, heights, strict=True))
         paths.append(
-            Markup('<path d="M{}" style="fill: none; stroke: var(--{}); stroke-width: 1.5"/>').format(
-                places, colour
-            )
+            Markup(
+                '<path d="M{}" style="fill: none; stroke: var(--{}); stroke-width: 1.5; stroke-dasharray: {}"/>'
+            ).format(places, colour, dashes)
         )
     return Markup(
         '<svg class="picture curve" viewBox="0 0 300 80" role="img" aria-label="{}">{}</svg>'

@@ -14,6 +14,7 @@ from unrolled.report.class_page import (
     Example,
     best_of,
     count_held_out,
+    list_curves,
     list_training,
     mark_kept,
     show_example,
@@ -49,6 +50,7 @@ class NumberPage:
         notes: what was done to the data.
         command: the command line that made the run; may be empty.
         place: of the run's folder, as the command knew it.
+        features: what the numbers of a step are.
     """
 
     title: str
@@ -63,6 +65,7 @@ class NumberPage:
     notes: Sequence[str] = ()
     command: str = ""
     place: str = "."
+    features: Sequence[str] = ()
 
 
 def render_numbers(page: NumberPage) -> str:
@@ -99,6 +102,7 @@ def render_numbers(page: NumberPage) -> str:
         rows=_rows(page.metrics),
         figures=_figures(page),
         training_legend=list_training(page.training),
+        curves=list_curves(page.features),
         examples=[show_example(example) for example in page.examples],
         stages=seconds_table(page.metrics.get("seconds") or {}),
     )

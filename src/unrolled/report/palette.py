@@ -6,7 +6,7 @@ The hues of the model and of the first four baselines (blue, orange, green, purp
 common forms of colour blindness; no eight do, so that the others lean on their dashes.
 """
 
-__all__ = ["BASELINES", "DARK", "LIGHT", "PAPER"]
+__all__ = ["BASELINES", "CURVES", "DARK", "LIGHT", "PAPER"]
 
 PAPER = {"light": "#ffffff", "dark": "#14181d"}
 
@@ -55,3 +55,6 @@ BASELINES = (
     ("seventh", (2.0, 2.4)),
     ("eighth", (9.0, 2.0, 3.0, 2.0)),
 )
+
+# of up to three curves in a small picture, with their dashes
+CURVES = {"model": "none", "first": "4.5 2.25", "second": "1.5 2"}

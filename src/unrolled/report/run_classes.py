@@ -180,6 +180,7 @@ def run_classification(
         notes=list(dict.fromkeys([*notes, *classifier.notes_])),
         command=command,
         place=place,
+        features=data.features,
     )  # fmt: skip
     (folder / "report.html").write_text(render_classes(page), "utf-8", "replace")
     return ClassRun(metrics, standing, sentence)
@@ -267,7 +268,7 @@ def _worst(
         Example(
             str(names[owner[n]]) if steps is None else f"{names[owner[n]]}, step {n - first[n] + 1:,}",
             str(classes[actual[n]]), str(classes[told[n]]), float(sure[n]), float(probabilities[n, actual[n]]),
-            inputs[n] if steps is None else show_steps(inputs[owner[n]], n - first[n]),
+            *((inputs[n],) if steps is None else (show_steps(inputs[owner[n]], n - first[n]), int(n - first[n]))),
         )
         for n in wrong
     ]  # fmt: skip

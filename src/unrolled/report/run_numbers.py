@@ -144,6 +144,7 @@ def run_regression(
         notes=list(dict.fromkeys([*data.notes, *note_twins(data.inputs, train, test), *regressor.notes_])),
         command=command,
         place=place,
+        features=data.features,
     )
     (folder / "report.html").write_text(render_numbers(page), "utf-8", "replace")
     return NumberRun(metrics, standing, sentence)
@@ -214,7 +215,7 @@ def _farthest(
         Example(
             str(names[owner[n]]) if steps is None else f"{names[owner[n]]}, step {n - first[n] + 1:,}",
             f"{actual[n]:.4g}", f"{told[n]:.4g}", 0.0, 0.0,
-            inputs[n] if steps is None else show_steps(inputs[owner[n]], n - first[n]),
+            *((inputs[n],) if steps is None else (show_steps(inputs[owner[n]], n - first[n]), int(n - first[n]))),
         )
         for n in np.argsort(-off, kind="stable")[:EXAMPLES]
         if off[n] > 0
