@@ -30,6 +30,11 @@ template <class T> class Buffer {    // aligned, not initialised
 template <class T> INLINE const T* as(const void* p) { return static_cast<const T*>(p); }
 template <class T> INLINE T* as(void* p) { return static_cast<T*>(p); }
 
+// Fetches numbers that will soon be read or written into the second cache.
+template <class T> INLINE void fetch(const T* from, int64_t count) {
+  for (int64_t i = 0; i < count; i += 64 / sizeof(T)) __builtin_prefetch(from + i, 0, 2);
+}
+
 // A short row; a library's call would cost more than the copy.
 template <class T> INLINE void copy(const T* from, int64_t n, T* to) {
   int64_t i = 0;
@@ -46,6 +51,7 @@ template <class T, int CELL> struct Plan {
   int64_t panels, units, wide, width;    // units: H padded to panels; wide: to pairs of vectors; width: of all gates
   int64_t tiles, tile_rows;
   int64_t gates_size, state_size, dropped_size, norm_size, row_size;    // elements saved for a row
+  bool far;    // whether all that is saved is more than a second cache holds: each step's is then fetched a step ahead
 
   explicit Plan(const Call& c) : call(c) {
     panels = (c.H + PER - 1) / PER;
@@ -63,6 +69,7 @@ template <class T, int CELL> struct Plan {
     norm_size = c.norm_weight ? c.T * (width + units * (CELL == LSTM) + norms()) : 0;
     dropped_size = c.recurrent_mask ? c.T * units : 0;
     row_size = gates_size + state_size * (1 + (CELL == LSTM)) + dropped_size + norm_size;
+    far = c.saved && c.M * c.B * row_size * int64_t(sizeof(T)) > 3 << 19;
     if (c.saved && c.saved_size < c.M * c.B * row_size) throw std::invalid_argument("what is saved needs more memory");
   }
   bool staged() const { return CELL == GRU_BEFORE || call.norm_weight; }
@@ -102,6 +109,16 @@ template <class T, int CELL> struct Tile {
     int64_t count = rows;
     while (call.mask && count > 0 && !valid(call, count - 1, t)) --count;
     return count;
+  }
+  // Fetches the gates of step t, the states at `state`, and the step's rows of y or dy. Inlined: GCC leaves calls out of
+  // functions that do nothing but fetch.
+  INLINE void fetch_step(const Plan<T, CELL>& plan, int64_t t, int64_t state, const void* outputs) const {
+    if (!plan.far || t < 0 || t >= plan.call.T) return;
+    if (CELL != SIMPLE_RNN) fetch(gates + t * rows * plan.width, rows * plan.width);
+    fetch(h + state * rows * plan.units, rows * plan.units);
+    if (CELL == LSTM) fetch(c + state * rows * plan.units, rows * plan.units);
+    if (!outputs || plan.call.last_only) return;
+    for (int64_t r = 0; r < rows; ++r) fetch(as<T>(outputs) + output(plan.call, r, t) * plan.call.H, plan.call.H);
   }
   bool valid(const Call& call, int64_t row, int64_t t) const {
     return call.mask[member * call.mask_member + (first + row) * call.mask_batch + t * call.mask_time] != 0;

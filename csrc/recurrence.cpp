@@ -175,6 +175,7 @@ template <class T, int CELL> class Forward : Plan<T, CELL> {
       const T* from = keep ? at(tile.dropped, t) : before;
       const int64_t now = this->input_step(t), active = tile.active(call, now);
       T* gates = saves && CELL != SIMPLE_RNN ? tile.gates + t * rows * width : scratch;
+      tile.fetch_step(*this, t + 1, t + 2, call.y);
       if (direct) direct_sums(tile.member, rows, tile.input(call, now), from, gates);
       const bool all = direct || this->staged() || (saves && CELL != SIMPLE_RNN);    // else a panel's gates live no longer than it
       for (int64_t p = 0; p < panels; ++p) {
@@ -310,6 +311,7 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
           if (since[r] <= t) add_output(dh + r * wide, as<T>(call.dy) + tile.output(call, r, t) * H);
       if (call.mask)
         for (int64_t r = 0; r < rows; ++r) valid[r] = tile.valid(call, r, now);
+      tile.fetch_step(*this, t - 1, t - 1, call.dy);
       T* d = ring + (t - begin) * rows * NV * W;    // of a panel; those of the next lie ring_rows further
       T* to = keep ? back : dh;
       if (keep) std::fill_n(back, rows * wide, T(0));
