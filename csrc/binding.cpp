@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 #include <initializer_list>
+#include <new>
 #include <stdexcept>
 
 #include "memory.h"
@@ -212,10 +213,14 @@ void add_dense(Stack& stack, std::array<int64_t, 4> n, std::array<int64_t, 8> at
 struct Memory {
   const int64_t bytes;
   void* const at;
-  explicit Memory(int64_t n) : bytes(n), at(unrolled::take(n)) {}
+  explicit Memory(int64_t n) : bytes(n), at(n < 0 || n >> 48 ? throw std::bad_alloc() : unrolled::take(n)) {}
   ~Memory() { unrolled::give_back(at, bytes); }
 };
 int buffer_of(PyObject* self, Py_buffer* view, int flags) {
+  if (!nb::inst_ready(self)) {
+    PyErr_SetString(PyExc_BufferError, "memory that was never taken");
+    return -1;
+  }
   const Memory& memory = *nb::inst_ptr<Memory>(self);
   return PyBuffer_FillInfo(view, self, memory.at, memory.bytes, 0, flags);
 }
@@ -234,6 +239,7 @@ template <class T> bool ends_in_nan(const void* y, std::array<int64_t, 3> sizes)
 }    // namespace
 
 NB_MODULE(_native, m) {
+  nb::set_leak_warnings(false);    // at the interpreter's end torch leaves its graphs, and what they hold, as they are
   m.def("isas", &isas);
   m.def("isa", [] { return std::string(chosen.name); });
   m.def("choose", &choose);

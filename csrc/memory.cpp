@@ -61,7 +61,12 @@ void* take(int64_t bytes) {
       for (int i = count - 1; i >= 0; --i)
         if (kept[i].bytes == bytes) return remove(i).at;
   }
-  void* const at = ::operator new(std::max<int64_t>(bytes, 1), ALIGN);
+  void* at = ::operator new(std::max<int64_t>(bytes, 1), ALIGN, std::nothrow);
+  if (!at) {    // what is kept may be what lacks
+    if (const Alone alone; alone.here)
+      while (count > 0) ::operator delete(remove(0).at, ALIGN);
+    at = ::operator new(bytes, ALIGN);
+  }
   ask_for_large_pages(at, bytes);
   return at;
 }

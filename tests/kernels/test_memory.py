@@ -1,8 +1,11 @@
 """Memory that large calls give back is used again, and never while somebody reads it."""
 
+import contextlib
 import gc
 import itertools
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -87,6 +90,20 @@ def test_a_view_keeps_it():
 
 
 @again
+@pytest.mark.usefixtures("nothing_kept")
+def test_a_larger_one_is_not_given():
+    place = piece(10 * MB).data_ptr()
+    assert piece(5 * MB).data_ptr() != place
+    assert piece(10 * MB).data_ptr() == place
+
+
+@again
+def test_nearly_a_quarter_of_a_gigabyte_is_kept():
+    places = {p.data_ptr() for p in [piece(48 * MB) for _ in range(5)]}
+    assert {p.data_ptr() for p in [piece(48 * MB) for _ in range(5)]} == places
+
+
+@again
 def test_not_more_than_a_quarter_of_a_gigabyte():
     gc.collect()
     before = resident()
@@ -129,6 +146,76 @@ def test_calls_side_by_side_do_not_share(layer):
     for _ in range(2):  # their graphs are retained
         for expected, y in zip(alone, outputs, strict=True):
             assert all(map(torch.equal, expected, gradients(layer, y)))
+
+
+@pytest.mark.parametrize(("rows", "own"), [(2, False), (BATCH, True)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_small_calls_stay_with_torch(rows, own, dtype):
+    y = ur.nn.GRU(3, UNITS).to(dtype)(batch(0)[:rows].to(dtype))
+    saved = y.grad_fn.saved_tensors[-1]
+    assert saved.dtype is dtype
+    assert (saved.numel() >= native.LARGE) == own
+    with contextlib.ExitStack() as stack:
+        if own:  # memory that is another's does not grow
+            stack.enter_context(pytest.raises(RuntimeError, match="not resizable"))
+        saved.untyped_storage().resize_(2 * saved.untyped_storage().nbytes())
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of memory are Linux'")
+@again
+def test_what_is_kept_is_given_up_where_memory_is_short():
+    script = """
+import resource, torch
+from unrolled.kernels.native import _native
+MB = 1 << 20
+some = [_native.Memory(60 * MB) for _ in range(4)]
+del some
+with open("/proc/self/statm") as opened:
+    used = int(opened.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 100 * MB,) * 2)
+_native.Memory(200 * MB)
+import unrolled as ur
+try:
+    ur.nn.LSTM(3, 512)(torch.ones(500, 1000, 3))
+except RuntimeError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "you tried to allocate" in done.stdout
+
+
+@pytest.mark.parametrize("size", [-1, 1 << 62])
+def test_no_such_size(size):
+    with pytest.raises(MemoryError):
+        native._native.Memory(size)
+    with pytest.raises(BufferError):
+        memoryview(native._native.Memory.__new__(native._native.Memory))
+
+
+def test_a_graph_that_lives_to_the_end_says_nothing():
+    script = f"import torch, unrolled as ur; y = ur.nn.GRU(3, {UNITS})(torch.ones({BATCH}, {STEPS}, 3))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+@again
+def test_threads_that_take_and_give_at_once():
+    wide = [512, 576, 640]  # of which each call packs more than a megabyte, without the interpreter's lock
+    given = [(torch.randn(1, 2, 512), torch.randn(1, 512, n)) for n in wide]
+    expected = [native.products(*pair) for pair in given]
+    wrong = []
+
+    def work(number):
+        for _ in range(200):
+            if not torch.equal(native.products(*given[number % 3]), expected[number % 3]):
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
 
 
 def test_threads_at_once(layer):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unrolled.errors import ShapeError
 
-__all__ = ["plain", "take_answers", "why_no_class"]
+__all__ = ["take_answers", "why_no_class"]
 
 
 def take_answers(y: Any, lengths: NDArray[np.int64], per_step: bool) -> list[Any]:
@@ -49,15 +49,6 @@ def take_answers(y: Any, lengths: NDArray[np.int64], per_step: bool) -> list[Any
                 "Check X and y.",
             )
     return [_array(one) for answer in answers for one in answer]
-
-
-def plain(label: Any) -> Any:
-    """A label as Python knows it: numbers and texts of NumPy and torch equal Python's, but do not print like them.
-
-    >>> plain(np.array(2)), plain(np.str_("a")), plain("b")
-    (2, 'a', 'b')
-    """
-    return label.item() if _single(label) else label
 
 
 def why_no_class(label: Any) -> tuple[str, str]:

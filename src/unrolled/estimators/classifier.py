@@ -12,8 +12,9 @@ from torch import nn
 from unrolled.data.text import is_missing
 from unrolled.encoders import Architecture
 from unrolled.errors import DataError, OptionError
-from unrolled.estimators.answers import plain, take_answers, why_no_class
+from unrolled.estimators.answers import take_answers, why_no_class
 from unrolled.estimators.sequences import SequenceEstimator
+from unrolled.nn.validation import is_number, plain
 from unrolled.training.options import Training
 
 __all__ = ["SequenceClassifier"]
@@ -227,7 +228,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
                 "SequenceClassifier", f"class_weight of the classes {known[:10]}", repr(strange[0])
             )
         for label, weight in given.items():
-            if not isinstance(weight, int | float | np.number) or not 0 < weight < np.inf:
+            if not is_number(weight) or not 0 < weight < np.inf:
                 raise OptionError(
                     "SequenceClassifier", "class_weight of numbers above 0", f"{weight!r} for {label!r}"
                 )

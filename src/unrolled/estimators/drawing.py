@@ -10,7 +10,7 @@ from unrolled.autoregressive import Stepper
 from unrolled.data.symbols import END, START
 from unrolled.errors import DataError, OptionError
 from unrolled.estimators.piece_reading import FIRST, PieceReading
-from unrolled.nn.validation import is_count
+from unrolled.nn.validation import is_count, is_number, plain
 
 __all__ = ["Drawing", "draw_symbols", "go_on", "mean_chances"]
 
@@ -44,17 +44,15 @@ class Drawing:
 
     def __post_init__(self) -> None:
         t, k, p = self.temperature, self.top_k, self.top_p
-        if isinstance(t, bool) or not isinstance(t, int | float | np.number) or not 0 < t < np.inf:
+        if not is_number(t) or not 0 < t < np.inf:
             cure = "Pass top_k=1 for the most probable."
             raise OptionError("generate", "a temperature above 0", repr(t), cure)
-        if t > HOTTEST:
+        if plain(t) > HOTTEST:
             raise OptionError("generate", f"a temperature of at most {HOTTEST:,.0f}", "more")
         object.__setattr__(self, "temperature", float(t))
         if k is not None and not is_count(k, 1):
             raise OptionError("generate", "top_k of at least 1, or None", repr(k), "Pass for instance 5.")
-        if p is not None and (
-            isinstance(p, bool) or not isinstance(p, int | float | np.number) or not 0 < p <= 1
-        ):
+        if p is not None and not (is_number(p) and 0 < p <= 1):
             raise OptionError("generate", "top_p in (0, 1], or None", repr(p), "Pass for instance 0.9.")
 
     def draw(self, chances: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:

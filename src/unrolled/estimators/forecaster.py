@@ -21,6 +21,7 @@ from unrolled.errors import DataError, OptionError
 from unrolled.estimators.ensemble import STEPS, Architecture, fit_lines, steps_within, train
 from unrolled.estimators.frames import forecast_frame
 from unrolled.estimators.intervals import Bounds, Conformal, Widened, bounds_of_quantiles
+from unrolled.estimators.learned import take_plainly
 from unrolled.estimators.lines import Lines, candidate_lengths
 from unrolled.estimators.options import check_options
 from unrolled.estimators.plan import SHORTEST, decide, held_back, stops
@@ -177,6 +178,7 @@ class Forecaster(BaseEstimator):
             RunFolderError: a checkpoint cannot be written, or is one of other data or options.
         """
         start = time_.perf_counter()
+        take_plainly(self)
         check_options(self)
         table = (
             frame

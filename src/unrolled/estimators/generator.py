@@ -17,7 +17,7 @@ from unrolled.data.symbols import START
 from unrolled.errors import DataError, OptionError, ShapeError
 from unrolled.estimators.drawing import Drawing, draw_symbols, go_on, mean_chances
 from unrolled.estimators.generator_options import check_generator
-from unrolled.estimators.learned import Learned
+from unrolled.estimators.learned import Learned, take_plainly
 from unrolled.estimators.memory import check_weights, free_memory
 from unrolled.estimators.piece_reading import PieceReading, learn_pieces, read_context
 from unrolled.nn.validation import is_count
@@ -166,6 +166,7 @@ class SequenceGenerator(Learned):
             ShapeError: pieces of different widths, or as many contexts as pieces there are not.
             OptionError: an argument of the constructor is out of its range, or does not fit the pieces.
         """
+        take_plainly(self)
         check_generator(self)
         self.notes_: list[str] = []
         self.reading_: PieceReading

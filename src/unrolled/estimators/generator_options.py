@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import numpy as np
-
 from unrolled.errors import OptionError
-from unrolled.nn.validation import is_count
+from unrolled.nn.validation import is_count, is_number
 from unrolled.training.options import Training
 
 __all__ = ["check_generator"]
@@ -33,7 +31,7 @@ def check_generator(generator: Any) -> None:
     if not is_count(generator.seed, 0):
         raise OptionError(where, "a seed of at least 0", repr(generator.seed))
     for name in ("ends", "differences"):
-        if getattr(generator, name) not in (None, True, False):
+        if not isinstance(getattr(generator, name), bool | None):
             raise OptionError(where, f"{name} True, False or None", repr(getattr(generator, name)))
     filters = generator.filters
     if not isinstance(filters, list | tuple) or not all(is_count(size, 1) for size in filters):
@@ -42,7 +40,7 @@ def check_generator(generator: Any) -> None:
         )
     for name in ("dropout", "recurrent_dropout", "valid_size"):
         value = getattr(generator, name)
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value < 1:
+        if not is_number(value) or not 0 <= value < 1:
             raise OptionError(where, f"a {name} in [0, 1)", repr(value))
     if generator.training is not None and not isinstance(generator.training, Training):
         raise OptionError(where, "training of unrolled.Training", repr(generator.training))

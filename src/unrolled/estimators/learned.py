@@ -14,11 +14,19 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from unrolled.errors import OptionError
+from unrolled.nn.validation import plain
 from unrolled.training.options import TrainingRun
 
-__all__ = ["Learned", "read_members", "read_runs", "read_tensors", "write_folder"]
+__all__ = ["Learned", "read_members", "read_runs", "read_tensors", "take_plainly", "write_folder"]
 
 logger = logging.getLogger("unrolled")
+
+
+def take_plainly(estimator: BaseEstimator) -> None:
+    """Make NumPy's numbers among the arguments of an estimator Python's, which are equal and never too narrow."""
+    for name, value in estimator.get_params(deep=False).items():
+        if (found := plain(value)) is not value:
+            setattr(estimator, name, found)
 
 
 class Learned(BaseEstimator):

@@ -8,7 +8,7 @@ import torch
 from unrolled.data.scaling import TRANSFORMS
 from unrolled.errors import OptionError
 from unrolled.estimators.ensemble import MODELS
-from unrolled.nn.validation import is_count
+from unrolled.nn.validation import is_count, is_number
 
 if TYPE_CHECKING:
     from unrolled.estimators.forecaster import Forecaster
@@ -35,8 +35,9 @@ def check_options(forecaster: "Forecaster") -> None:
         value = getattr(forecaster, name)
         if not is_count(value, least) and not (value is None and name in ("input_steps", "season")):
             raise OptionError("Forecaster", f"{name} of at least {least}", repr(value))
-    if not all(1 <= level < 100 for level in forecaster.levels):
-        raise OptionError("Forecaster", "levels between 1 and 100 percent", repr(tuple(forecaster.levels)))
+    levels = forecaster.levels
+    if not isinstance(levels, list | tuple) or not all(is_number(v) and 1 <= v < 100 for v in levels):
+        raise OptionError("Forecaster", "levels between 1 and 100 percent", repr(levels))
     if forecaster.budget is not None and not forecaster.budget > 0:
         raise OptionError("Forecaster", "a budget of more than 0 seconds", repr(forecaster.budget))
     plain = not (forecaster.bidirectional or forecaster.layer_norm) and forecaster.depth == 1

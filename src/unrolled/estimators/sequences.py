@@ -15,11 +15,11 @@ from unrolled.data.sequences import Sequences, SequenceSamples
 from unrolled.data.text import UNKNOWN
 from unrolled.encoders import Architecture, make_encoder
 from unrolled.errors import DataError, OptionError, ShapeError
-from unrolled.estimators.learned import Learned
+from unrolled.estimators.learned import Learned, take_plainly
 from unrolled.estimators.memory import check_memory
 from unrolled.estimators.reading import Reading, column_names, learn_to_read, match_vectors, take_sequences
 from unrolled.estimators.sample_weights import take_weights
-from unrolled.nn.validation import is_count
+from unrolled.nn.validation import is_count, is_number
 from unrolled.training.loop import fit, repeatable
 from unrolled.training.members import call
 from unrolled.training.options import Training
@@ -126,6 +126,7 @@ class SequenceEstimator(Learned):
             ShapeError: X and y do not fit together, or their shapes are none of these.
             OptionError: an argument of the constructor is out of its range, or memory will not do.
         """
+        take_plainly(self)
         self.check_options()
         self.check_files()
         self.notes_: list[str] = []
@@ -201,9 +202,7 @@ class SequenceEstimator(Learned):
                 raise OptionError(where, f"{name} True or False", repr(value))
         for name in ("dropout", "valid_size"):
             value = getattr(self, name)
-            if not (value is None and name == "dropout") and not (
-                isinstance(value, int | float | np.number) and 0 <= value < 1
-            ):
+            if not (value is None and name == "dropout") and not (is_number(value) and 0 <= value < 1):
                 raise OptionError(where, f"a {name} in [0, 1)", repr(value))
         if self.per_step and self.max_steps is not None:
             raise OptionError(
@@ -257,7 +256,7 @@ class SequenceEstimator(Learned):
         if self.vectors is not None:
             self.reading_, self.vectors_, notes = match_vectors(
                 self.reading_, self.vectors, limit=self.vectors_limit, size=self.embedding_size,
-                unknown=self.unknown, seed=int(self.seed),
+                unknown=self.unknown, seed=self.seed,
             )  # fmt: skip
             for note in notes:
                 self._note(note)
@@ -305,7 +304,7 @@ class SequenceEstimator(Learned):
             counts = np.bincount(strata)
             if counts.min() < 2 or hold < len(counts) or count - hold < len(counts):
                 strata = None
-        learn, held = train_test_split(numbers, test_size=hold, random_state=int(self.seed), stratify=strata)
+        learn, held = train_test_split(numbers, test_size=hold, random_state=self.seed, stratify=strata)
         return np.sort(learn), held[np.argsort(lengths[held], kind="stable")]
 
     def _samples(
@@ -339,16 +338,16 @@ class SequenceEstimator(Learned):
             raise OptionError(
                 type(self).__name__, "pooling='max' or 'mean' without a recurrent layer", "'last'"
             )
-        size = int(self.embedding_size or EMBEDDING)
+        size = self.embedding_size or EMBEDDING
         if self.vectors_ is not None:
             size = self.vectors_.shape[1]
         dropout = self.dropout if self.dropout is not None else (0.5 if words else 0.0)
         return Architecture(
             input_size=self.reading_.words or sequences.values.shape[1],
-            outputs=self._outputs(), cell=cell, units=int(self.units), layers=int(self.layers),
+            outputs=self._outputs(), cell=cell, units=self.units, layers=self.layers,
             bidirectional=bool(self.bidirectional or (words and self.per_step)),
-            filters=int(self.filters) if convolution else 0, kernel_size=int(self.kernel_size), pooling=pooling,
-            hidden=int(self.hidden), dropout=float(dropout),
+            filters=self.filters if convolution else 0, kernel_size=self.kernel_size, pooling=pooling,
+            hidden=self.hidden, dropout=float(dropout),
             embedding=size if words else 0, frozen=self.vectors_ is not None and not self.tune_vectors,
             line=words and (self.vectors_ is None if self.bag_of_words is None else self.bag_of_words),
             image=(shape[0], shape[1]) if self.reading_.kind == "images" else None, per_step=bool(self.per_step),
@@ -367,7 +366,7 @@ class SequenceEstimator(Learned):
         return network
 
     def _training(self, count: int) -> Training:
-        fixed: dict[str, Any] = {"members": int(self.members), "seed": int(self.seed), **self._loss()}
+        fixed: dict[str, Any] = {"members": self.members, "seed": self.seed, **self._loss()}
         if self.training is not None:
             return dataclasses.replace(self.training, **fixed)
         return self._default_training(count, fixed)

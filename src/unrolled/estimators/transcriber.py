@@ -14,12 +14,12 @@ from unrolled.data.sequences import Sequences, take_numbers
 from unrolled.encoder_decoder import ATTENTION, CoderArchitecture, EncoderDecoder
 from unrolled.errors import OptionError, ShapeError
 from unrolled.estimators.beam import search
-from unrolled.estimators.learned import Learned
+from unrolled.estimators.learned import Learned, take_plainly
 from unrolled.estimators.memory import check_weights, free_memory
 from unrolled.estimators.reading import Reading
 from unrolled.estimators.sequences import CELLS, LONG
 from unrolled.estimators.transcript_scores import score_transcripts
-from unrolled.nn.validation import is_count
+from unrolled.nn.validation import is_count, is_number
 from unrolled.training.loop import fit, repeatable
 from unrolled.training.options import Training
 
@@ -155,6 +155,7 @@ class Transcriber(Learned):
             ShapeError: there are not as many targets as sources, or they are no sequences.
             OptionError: an argument of the constructor is out of its range, or memory will not do.
         """
+        take_plainly(self)
         self.check_options()
         self.notes_: list[str] = []
         self.source_: Reading | SymbolReading
@@ -301,7 +302,7 @@ class Transcriber(Learned):
             raise OptionError("Transcriber", "a seed of at least 0", repr(self.seed))
         for name in ("dropout", "valid_size"):
             value = getattr(self, name)
-            if not isinstance(value, int | float | np.number) or not 0 <= value < 1:
+            if not is_number(value) or not 0 <= value < 1:
                 raise OptionError("Transcriber", f"a {name} in [0, 1)", repr(value))
         if self.training is not None and not isinstance(self.training, Training):
             raise OptionError("Transcriber", "training of unrolled.Training", repr(self.training))
@@ -405,7 +406,7 @@ def check_search(beam: Any, max_length: Any = None, length_power: float = 1.0) -
             raise OptionError("transcribe", f"{name} of at least 1", repr(value))
         if value > MOST[name]:
             raise OptionError("transcribe", f"{name} of at most {MOST[name]:,}", "more")
-    if not isinstance(length_power, int | float | np.number) or not 0 <= length_power <= 10:
+    if not is_number(length_power) or not 0 <= length_power <= 10:
         raise OptionError("transcribe", "length_power of at least 0, at most 10", repr(length_power))
 
 

@@ -195,7 +195,10 @@ def _scratch(size: int, x: Tensor) -> Tensor:
     """An empty tensor of x's type; a large one lies in memory that earlier calls gave back (csrc/memory.h)."""
     if size < LARGE:
         return x.new_empty(size)
-    return torch.frombuffer(_native.Memory(size * x.element_size()), dtype=x.dtype)
+    try:
+        return torch.frombuffer(_native.Memory(size * x.element_size()), dtype=x.dtype)
+    except MemoryError:
+        return x.new_empty(size)  # torch says how much it was
 
 
 def new_steps(x: Tensor, features: int, o: Options) -> Tensor:

@@ -111,7 +111,7 @@ class Bidirectional(nn.Module):
 def _states_of(layer: Any) -> int:
     """How many tensors the state of a layer is."""
     size: Any = layer.cell.state_size if isinstance(layer, RNN) else STATE_NAMES[layer.kind]
-    return 1 if isinstance(size, int) else len(size)
+    return len(size) if isinstance(size, tuple) else 1
 
 
 def _check_alike(ahead: OverTime, back: OverTime) -> None:

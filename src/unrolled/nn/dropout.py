@@ -65,8 +65,7 @@ class Dropout(nn.Module):
 
     def __init__(self, rate: float):
         super().__init__()
-        check_rate("Dropout", rate=rate)
-        self.rate = rate
+        (self.rate,) = check_rate("Dropout", rate=rate)
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """x, of which in training some is dropped."""

@@ -11,7 +11,7 @@ from unrolled.kernels import dispatch, reference
 from unrolled.kernels.recurrence import STATE_NAMES, Activation, Recurrence
 from unrolled.nn.cells import RecurrentWeights
 from unrolled.nn.dropout import draw_kept
-from unrolled.nn.validation import check_finite, check_input, check_mask, check_rate, check_state
+from unrolled.nn.validation import check_finite, check_input, check_mask, check_rate, check_state, is_count
 
 __all__ = ["GRU", "LSTM", "RNN", "SimpleRNN"]
 
@@ -24,8 +24,8 @@ class OverTime(nn.Module):
     def set_options(
         self, return_sequences: bool, return_state: bool, go_backwards: bool, stateful: bool
     ) -> None:
-        self.return_sequences, self.return_state = return_sequences, return_state
-        self.go_backwards, self.stateful = go_backwards, stateful
+        self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
+        self.go_backwards, self.stateful = bool(go_backwards), bool(stateful)
         self.state = None
 
     def reset_state(self) -> None:
@@ -73,8 +73,9 @@ class _Layer(OverTime, RecurrentWeights):
     ):
         """Take the arguments that the class describes."""
         super().__init__()
-        check_rate(type(self).__name__, dropout=dropout, recurrent_dropout=recurrent_dropout)
-        self.dropout, self.recurrent_dropout = dropout, recurrent_dropout
+        self.dropout, self.recurrent_dropout = check_rate(
+            type(self).__name__, dropout=dropout, recurrent_dropout=recurrent_dropout
+        )
         self.set_options(return_sequences, return_state, go_backwards, stateful)
         self.make_weights(input_size, units, activation, use_bias, layer_norm)
 
@@ -277,8 +278,10 @@ class GRU(_Layer):
     ):
         """Take the arguments that the class describes."""
         nn.Module.__init__(self)
-        check_rate("GRU", dropout=dropout, recurrent_dropout=recurrent_dropout)
-        self.dropout, self.recurrent_dropout, self.reset_after = dropout, recurrent_dropout, reset_after
+        self.reset_after = bool(reset_after)
+        self.dropout, self.recurrent_dropout = check_rate(
+            "GRU", dropout=dropout, recurrent_dropout=recurrent_dropout
+        )
         self.set_options(return_sequences, return_state, go_backwards, stateful)
         self.make_weights(input_size, units, activation, use_bias, layer_norm)
 
@@ -321,7 +324,7 @@ class RNN(OverTime):
         super().__init__()
         size = getattr(cell, "state_size", None)
         sizes = size if isinstance(size, tuple) else (size,)
-        if not sizes or not all(isinstance(s, int) and s > 0 for s in sizes):
+        if not sizes or not all(is_count(s, 1) for s in sizes):
             cure = "Give the cell state_size = 32, or (32, 32) for a state of two tensors."
             raise OptionError("RNN", "cell.state_size to be an int or a tuple of ints", repr(size), cure)
         self.cell = cell
@@ -344,13 +347,14 @@ class RNN(OverTime):
             check_mask("RNN", mask, tuple(x.shape[:-1]))
             x = x.masked_fill(~mask[..., None], 0)
         size = cast(int | tuple[int, ...], self.cell.state_size)
-        sizes = (size,) if isinstance(size, int) else size
+        single = not isinstance(size, tuple)
+        sizes = size if isinstance(size, tuple) else (size,)
         zeros = tuple(x.new_zeros(*x.shape[:-2], s) for s in sizes)
         names = tuple(f"state {i}" for i in range(len(sizes)))
 
         def step(x_t: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-            y, new = self.cell(x_t, state[0] if isinstance(size, int) else state)
-            return y, (new,) if isinstance(size, int) else tuple(new)
+            y, new = self.cell(x_t, state[0] if single else state)
+            return y, (new,) if single else tuple(new)
 
         start = self.start(initial_state, names, [tuple(z.shape) for z in zeros], x) or zeros
         y, state = reference.unroll(

@@ -1,9 +1,11 @@
 """What a layer refuses, before it computes anything: one function for each kind of argument."""
 
+import operator
 from collections.abc import Iterable, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,12 +23,35 @@ __all__ = [
     "check_rate",
     "check_state",
     "is_count",
+    "is_number",
+    "plain",
 ]
+
+
+def plain(value: Any) -> Any:
+    """NumPy's numbers, also in a list or a tuple, as Python's, and its arrays as lists; anything else as it is.
+
+    >>> plain(np.int8(3)), plain((np.float32(0.5), 1)), plain(np.array([80, 95]))
+    (3, (0.5, 1), [80, 95])
+    """
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, np.generic):
+        return float(value) if isinstance(value, np.floating) else value.item()
+    if type(value) not in (list, tuple):
+        return value
+    found = [plain(part) for part in value]
+    return value if all(map(operator.is_, found, value)) else type(value)(found)
 
 
 def is_count(value: Any, least: int) -> bool:
     """Whether a value is a whole number, Python's or NumPy's, of at least so much."""
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number, Python's or NumPy's, and none of the two truth values."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_positive(where: str, **sizes: int) -> list[int]:
@@ -39,13 +64,14 @@ def check_positive(where: str, **sizes: int) -> list[int]:
     return [int(size) for size in sizes.values()]
 
 
-def check_rate(where: str, **rates: float) -> None:
-    """Each rate of dropout lies in [0, 1)."""
+def check_rate(where: str, **rates: float) -> list[float]:
+    """Each rate of dropout lies in [0, 1); they are returned as Python's."""
     for name, rate in rates.items():
-        if not isinstance(rate, int | float) or isinstance(rate, bool) or not 0 <= rate < 1:
+        if not is_number(rate) or not 0 <= rate < 1:
             raise OptionError(
                 where, f"{name} in [0, 1)", repr(rate), "Pass the share to drop, for instance 0.2."
             )
+    return [plain(rate) for rate in rates.values()]
 
 
 def check_activation(where: str, activation: Any) -> None:

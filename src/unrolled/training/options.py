@@ -1,15 +1,14 @@
 """How to train, and what training gave."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from unrolled.errors import OptionError
-from unrolled.nn.validation import is_count
+from unrolled.nn.validation import is_count, is_number, plain
 from unrolled.training.objectives import LOSSES, METRICS
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "Training", "TrainingRun"]
@@ -83,20 +82,18 @@ class Training:
     class_weights: Sequence[float] = ()
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).copy().items():  # NumPy's numbers become Python's
-            if isinstance(value, np.generic):
-                object.__setattr__(self, name, value.item())
-            elif name in ("levels", "metrics", "class_weights") and not isinstance(value, str):
-                plain = tuple(v.item() if isinstance(v, np.generic) else v for v in value)
-                object.__setattr__(self, name, plain)
+        for name, value in vars(self).copy().items():
+            object.__setattr__(self, name, plain(value))
+        for name in ("levels", "metrics", "class_weights"):
+            value = getattr(self, name)
+            if isinstance(value, str) or not isinstance(value, Iterable):
+                cure = f"Pass [{value!r}]." if isinstance(value, str) else ""
+                raise OptionError("Training", f"{name} in a list", repr(value), cure)
+            object.__setattr__(self, name, tuple(plain(tuple(value))))
         monitored = ("valid_loss", *(f"valid_{name}" for name in self.metrics))
         chosen = [(name, getattr(self, name), among) for name, among in (
             ("loss", tuple(LOSSES)), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("monitor", monitored),
         )]  # fmt: skip
-        if isinstance(self.metrics, str):
-            raise OptionError(
-                "Training", "metrics in a list", repr(self.metrics), f"Pass [{self.metrics!r}]."
-            )
         classes, levels = "cross-entropy" in self.loss, self.loss == "pinball"
         fitting = tuple(
             name
@@ -118,19 +115,28 @@ class Training:
                 raise OptionError("Training", f"{name} of at least {least}", str(value))
         for name in ("learning_rate", "clip_norm"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
+            if not (value is None and name == "clip_norm") and not (
+                is_number(value) and 0 < value < math.inf
+            ):
                 raise OptionError("Training", f"a {name} above 0", str(value))
-        if not 0 <= self.momentum < 1:
+        for name in ("restore_best", "nesterov"):
+            if not isinstance(getattr(self, name), bool):
+                raise OptionError("Training", f"{name} True or False", repr(getattr(self, name)))
+        if not is_number(self.momentum) or not 0 <= self.momentum < 1:
             raise OptionError("Training", "a momentum in [0, 1)", str(self.momentum))
-        if not 0 <= self.weight_decay < math.inf:
+        if not is_number(self.weight_decay) or not 0 <= self.weight_decay < math.inf:
             raise OptionError("Training", "a weight_decay of at least 0", str(self.weight_decay))
-        if not all(0 < level < 1 for level in self.levels) or (self.loss == "pinball") != bool(self.levels):
+        if not all(is_number(level) and 0 < level < 1 for level in self.levels) or (
+            self.loss == "pinball"
+        ) != bool(self.levels):
             raise OptionError(
                 "Training", "levels in (0, 1) for the loss 'pinball', and none for others", repr(self.levels)
             )
 
         weights = self.class_weights
-        if weights and (self.loss != "cross-entropy" or not all(0 < w < math.inf for w in weights)):
+        if weights and (
+            self.loss != "cross-entropy" or not all(is_number(w) and 0 < w < math.inf for w in weights)
+        ):
             raise OptionError(
                 "Training",
                 "class_weights above 0 for the loss 'cross-entropy', and none for others",
