@@ -122,6 +122,14 @@ def test_a_piece_larger_than_all_that_is_kept():
     assert resident() - before < 100 * MB
 
 
+def at_once(work, count):
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def gradients(layer, y):
     layer.zero_grad()
     y.sin().sum().backward(retain_graph=True)
@@ -210,11 +218,7 @@ def test_threads_that_take_and_give_at_once():
             if not torch.equal(native.products(*given[number % 3]), expected[number % 3]):
                 wrong.append(number)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(work, 8)
     assert not wrong
 
 
@@ -229,9 +233,5 @@ def test_threads_at_once(layer):
             if not all(map(torch.equal, expected[seed], found)):
                 wrong.append(seed)
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(work, 4)
     assert not wrong
