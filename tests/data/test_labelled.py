@@ -1,5 +1,7 @@
 """Tables with labels: texts, a sequence in each row, a row for each step; and what is refused."""
 
+import datetime
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,6 +27,31 @@ def test_long_tables(to_frame):
     assert [part.tolist() for part in read.inputs] == [[[3, 7], [1, 5]], [[2, 6], [4, 8]]]
     assert read.names.tolist() == ["b", "a"]
     assert read.labels.tolist() == ["x", "y"]
+
+
+@pytest.mark.parametrize("t", [[0.5, 0.0, 0.25, 10.0], [2.0, 1.0, 1.0, 3.0], ["2.50", "-1e3", "0.0", "9.75"]])
+def test_decimals_order_steps_as_well(to_frame, t):
+    who, u = ["b", "b", "a", "a"], [1, 2, 3, 4]
+    table = to_frame({"who": who, "t": t, "u": u, "k": ["x", "x", "y", "y"]})
+    read = read_labelled(table, label="k", sequence=["u"], id="who", time="t")
+    assert [part.ravel().tolist() for part in read.inputs] == [[2, 1], [3, 4]]
+    for wrong, said in (("soon", "a date or time"), ("inf", "a date or time"), (t[1], "each time once")):
+        with pytest.raises(DataError, match=said):
+            read_labelled(
+                to_frame({"who": who, "t": [str(wrong), *map(str, t[1:])], "u": u, "k": ["x"] * 4}),
+                label="k", sequence=["u"], id="who", time="t",
+            )  # fmt: skip
+
+
+def test_times_of_a_frame_are_no_decimals(to_frame):
+    days = [datetime.datetime(2020, 1, day) for day in (2, 1, 3, 4)]
+    table = {"who": ["b", "b", "a", "a"], "t": days, "u": [1, 2, 3, 4], "k": ["x", "x", "y", "y"]}
+    read = read_labelled(to_frame(table), label="k", sequence=["u"], id="who", time="t")
+    assert [part.ravel().tolist() for part in read.inputs] == [[2, 1], [3, 4]]
+    with pytest.raises(DataError, match="a time, got an empty cell"):
+        read_labelled(
+            to_frame(table | {"t": [None, *days[1:]]}), label="k", sequence=["u"], id="who", time="t"
+        )
 
 
 def test_without_times_rows_are_taken_as_they_stand(to_frame):

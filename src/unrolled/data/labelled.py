@@ -241,6 +241,16 @@ def _check_present(
         )
 
 
+def _decimals(column: Any) -> NDArray[np.float64] | None:
+    """Numbers of which some are fractions, as they only order steps; None for anything else, dates or whole numbers."""
+    import pandas as pd
+
+    text = column.astype("string").str.strip()
+    found = pd.to_numeric(text, errors="coerce").to_numpy(float, na_value=np.nan)
+    whole = text.str.fullmatch(r"[+-]?\d{1,18}").fillna(False).all()
+    return None if whole or not np.isfinite(found).all() else found
+
+
 def _long(
     columns: Columns,
     values: NDArray[Any],
@@ -262,7 +272,9 @@ def _long(
     codes, names = pd.factorize(cells)
     order = np.argsort(codes, kind="stable")
     if time is not None:
-        stamps, _ = times(columns, time, notes, codes.astype(np.int64))
+        stamps = _decimals(columns.frame[time])
+        if stamps is None:
+            stamps = times(columns, time, notes, codes.astype(np.int64))[0]
         order = np.lexsort((np.arange(len(codes)), stamps, codes))
         same = (np.diff(codes[order]) == 0) & (stamps[order][1:] == stamps[order][:-1])
         if same.any():

@@ -119,11 +119,15 @@ def describe_gain(
         show: writes a gain, without its sign and unit.
         unit: of gains, with the space before it.
 
+    >>> describe_gain({"mean": -0.2, "lo": -0.5, "hi": -0.1}, 40, "{:.1f}".format)
+    'The model is worse by 0.2 (95 % interval 0.1 to 0.5).'
     >>> describe_gain({"mean": 0.2, "lo": -0.1, "hi": 0.5}, 40, "{:.1f}".format)
     'The model is better by 0.2, which may be chance (95 % interval -0.1 to 0.5): 40 held out are too few to tell.'
     """
     mean, lo, hi = gain["mean"], gain["lo"], gain["hi"]
     assert mean is not None
+    if mean < 0 and lo is not None and hi is not None:
+        lo, hi = -hi, -lo  # of "worse by", as the figure before it
     signed = [] if lo is None or hi is None else ["-" * (end < 0) + show(abs(end)) for end in (lo, hi)]
     span = f" (95 % interval {' to '.join(signed)}{unit})" if signed else ""
     start = (

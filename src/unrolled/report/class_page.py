@@ -336,5 +336,6 @@ def _picture(example: Example) -> tuple[Markup, str]:
         ), f"{len(chosen)} of {len(array):,} images"
     if array.shape[1] > len(CURVES):
         return image_tag(array, label), f"{len(array):,} steps downwards, {array.shape[1]:,} features across"
-    where = "" if example.step is None else f", the line at step {example.step + 1:,}"
+    where = ", each curve on its own scale" if array.shape[1] > 1 else ""
+    where += "" if example.step is None else f", the line at step {example.step + 1:,}"
     return curve_svg(array, label, example.step), f"{len(array):,} steps{where}"

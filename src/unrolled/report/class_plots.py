@@ -90,7 +90,7 @@ def image_tag(array: np.ndarray, label: str) -> Markup:
 
 
 def curve_svg(array: np.ndarray, label: str, step: int | None = None) -> Markup:
-    """Up to three curves over the steps, as an SVG element, and a line at one of the steps.
+    """Up to three curves over the steps, each on a scale of its own, as an SVG element; a line at one of the steps.
 
     >>> import numpy as np
     >>> str(curve_svg(np.array([[0.0], [1.0]]), "up")).count("<path")
@@ -101,7 +101,6 @@ def curve_svg(array: np.ndarray, label: str, step: int | None = None) -> Markup:
 
     array = np.asarray(array, float)
     chosen = np.unique(np.linspace(0, len(array) - 1, min(len(array), MOST_POINTS)).round().astype(int))
-    low, high = array.min(), array.max()
     x = np.linspace(2, 298, len(chosen)) if len(chosen) > 1 else np.array([2.0, 298.0])
     paths = []
     if step is not None:
@@ -110,6 +109,7 @@ def curve_svg(array: np.ndarray, label: str, step: int | None = None) -> Markup:
             Markup('<path d="M{0:.1f},0V80" style="stroke: var(--muted); stroke-width: 1.2"/>').format(place)
         )
     for feature, (colour, dashes) in zip(array.T, CURVES.items(), strict=False):
+        low, high = feature.min(), feature.max()  # each curve has the whole height
         heights = 78 - 76 * (feature[chosen] - low) / ((high - low) or 1)
         heights = np.repeat(heights, 2) if len(chosen) == 1 else heights
         places = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, heights, strict=True))
