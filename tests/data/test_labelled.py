@@ -161,5 +161,7 @@ def test_groups_of_sequences():
     table = pd.DataFrame({"id": [1, 1, 2], "v": range(3), "kind": list("xxy"), "who": list("ppq")})
     read = read_labelled(table, label="kind", sequence=["v"], id="id", group="who")
     assert read.groups.tolist() == ["p", "q"]
-    with pytest.raises(DataError, match="one group in all rows of a sequence, got 'p' and 'q'"):
+    with pytest.raises(
+        DataError, match="column 'who': expected one group in all rows of a sequence, got 'p' and 'q'"
+    ):
         read_labelled(table.assign(who=list("pqq")), label="kind", sequence=["v"], id="id", group="who")

@@ -4,9 +4,11 @@ import contextlib
 import gc
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -122,14 +124,6 @@ def test_a_piece_larger_than_all_that_is_kept():
     assert resident() - before < 100 * MB
 
 
-def at_once(work, count):
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
 def gradients(layer, y):
     layer.zero_grad()
     y.sin().sum().backward(retain_graph=True)
@@ -206,20 +200,18 @@ def test_a_graph_that_lives_to_the_end_says_nothing():
     assert (done.stdout, done.stderr) == ("", "")
 
 
-@again
-def test_threads_that_take_and_give_at_once():
-    wide = [512, 576, 640]  # of which each call packs more than a megabyte, without the interpreter's lock
-    given = [(torch.randn(1, 2, 512), torch.randn(1, 512, n)) for n in wide]
-    expected = [native.products(*pair) for pair in given]
-    wrong = []
-
-    def work(number):
-        for _ in range(200):
-            if not torch.equal(native.products(*given[number % 3]), expected[number % 3]):
-                wrong.append(number)
-
-    at_once(work, 8)
-    assert not wrong
+def test_threads_that_take_and_give_at_once(tmp_path):
+    here, compiler = Path(__file__).parent, shutil.which(os.environ.get("CXX", "c++"))
+    if compiler is None:
+        pytest.skip("there is no compiler")
+    files = [here / "check_memory.cpp", here.parent.parent / "csrc" / "memory.cpp"]
+    words = [compiler, "-std=c++17", "-O1", "-pthread", *files, "-o", tmp_path / "check"]
+    sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    own = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    if subprocess.run([*words, *sanitizers], capture_output=True, env=own, check=False).returncode:
+        subprocess.run(words, capture_output=True, env=own, check=True)
+    done = subprocess.run([tmp_path / "check"], capture_output=True, text=True, env=own, check=False)
+    assert (done.returncode, done.stdout) == (0, "0 wrong\n"), done.stderr
 
 
 def test_threads_at_once(layer):
@@ -233,5 +225,9 @@ def test_threads_at_once(layer):
             if not all(map(torch.equal, expected[seed], found)):
                 wrong.append(seed)
 
-    at_once(work, 4)
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert not wrong

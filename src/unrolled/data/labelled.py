@@ -141,7 +141,7 @@ def read_labelled(
     records = np.arange(1, len(columns.frame) + 1)
     if text is not None and id is not None:
         words = np.array(_texts(columns, text), object)
-        return _long(columns, words, labels, label, id, time, notes, per_step, groups)
+        return _long(columns, words, labels, label, id, time, notes, per_step, groups, group)
     if text is not None:
         return Labelled(
             _texts(columns, text), labels, records, tuple(dict.fromkeys(notes)), columns.kind, groups
@@ -157,7 +157,7 @@ def read_labelled(
             groups,
         )
     _check_present(columns, sequence, values)
-    found = _long(columns, values, labels, label, id, time, notes, per_step, groups)
+    found = _long(columns, values, labels, label, id, time, notes, per_step, groups, group)
     return replace(found, features=tuple(sequence))
 
 
@@ -261,6 +261,7 @@ def _long(
     notes: list[str],
     per_step: bool,
     groups: NDArray[Any] | None,
+    group: str | None,
 ) -> Labelled:
     """A sequence for each id, in the order in which ids first come."""
     import pandas as pd
@@ -289,7 +290,7 @@ def _long(
     inputs = [values[order[a:b]] for a, b in pairwise(starts)]
     if values.ndim == 1:
         inputs = [words.tolist() for words in inputs]
-    if groups is not None:
+    if groups is not None and group is not None:
         whole = groups[order[starts[:-1]]]
         split = np.flatnonzero(groups != whole[codes])
         if len(split):
@@ -297,7 +298,9 @@ def _long(
                 int(columns.frame.index[split[0]]),
                 f"{whole[codes[split[0]]]!r} and {groups[split[0]]!r}",
             )
-            raise DataError(columns.where(row, id), "one group in all rows of a sequence", got, "Correct it.")
+            raise DataError(
+                columns.where(row, group), "one group in all rows of a sequence", got, "Correct it."
+            )
         groups = whole
     found: NDArray[Any] | None = None
     if labels is not None and per_step:
