@@ -30,11 +30,6 @@ template <class T> class Buffer {    // aligned, not initialised
 template <class T> INLINE const T* as(const void* p) { return static_cast<const T*>(p); }
 template <class T> INLINE T* as(void* p) { return static_cast<T*>(p); }
 
-// Fetches numbers that will soon be read or written into the second cache.
-template <class T> INLINE void fetch(const T* from, int64_t count) {
-  for (int64_t i = 0; i < count; i += 64 / sizeof(T)) __builtin_prefetch(from + i, 0, 2);
-}
-
 // A short row; a library's call would cost more than the copy.
 template <class T> INLINE void copy(const T* from, int64_t n, T* to) {
   int64_t i = 0;
@@ -110,15 +105,19 @@ template <class T, int CELL> struct Tile {
     while (call.mask && count > 0 && !valid(call, count - 1, t)) --count;
     return count;
   }
-  // Fetches the gates of step t, the states at `state`, and the step's rows of y or dy. Inlined: GCC leaves calls out of
-  // functions that do nothing but fetch.
-  INLINE void fetch_step(const Plan<T, CELL>& plan, int64_t t, int64_t state, const void* outputs) const {
-    if (!plan.far || t < 0 || t >= plan.call.T) return;
-    if (CELL != SIMPLE_RNN) fetch(gates + t * rows * plan.width, rows * plan.width);
-    fetch(h + state * rows * plan.units, rows * plan.units);
-    if (CELL == LSTM) fetch(c + state * rows * plan.units, rows * plan.units);
-    if (!outputs || plan.call.last_only) return;
-    for (int64_t r = 0; r < rows; ++r) fetch(as<T>(outputs) + output(plan.call, r, t) * plan.call.H, plan.call.H);
+  // The gates of step t, the states at `state`, and the step's rows of y or dy, to be fetched in so many calls.
+  Prefetch<T> step(const Plan<T, CELL>& plan, int64_t t, int64_t state, const void* outputs, int64_t calls) const {
+    Prefetch<T> found;
+    if (!plan.far || t < 0 || t >= plan.call.T) return found;
+    if (CELL != SIMPLE_RNN) found.add(gates + t * rows * plan.width, rows * plan.width);
+    found.add(h + state * rows * plan.units, rows * plan.units);
+    if (CELL == LSTM) found.add(c + state * rows * plan.units, rows * plan.units);
+    if (outputs && !plan.call.last_only) {
+      const int64_t next = plan.call.H * (plan.call.time_major ? 1 : plan.call.T);
+      found.add(as<T>(outputs) + output(plan.call, 0, t) * plan.call.H, plan.call.H, rows, next);
+    }
+    found.spread(calls);
+    return found;
   }
   bool valid(const Call& call, int64_t row, int64_t t) const {
     return call.mask[member * call.mask_member + (first + row) * call.mask_batch + t * call.mask_time] != 0;

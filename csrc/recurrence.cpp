@@ -46,6 +46,7 @@ template <class T, int CELL> struct GateSums {
   const T *x, *h, *weight_ih, *weight_hh, *bias;
   int64_t x_row, h_row, I, H;
   T* sums;
+  Prefetch<T>* prefetch;
 
   void of(int64_t rows) const {
     GateSums part = *this;
@@ -62,7 +63,9 @@ template <class T, int CELL> struct GateSums {
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
       for (int v = 0; v < NV; ++v) sums[r][v] = load(f.bias + v * W);
+    f.prefetch->fetch();
     multiply<0, P::X_COUNT>(sums, f.x + from * f.x_row, f.x_row, 1, f.weight_ih, P::X_COUNT * W, f.I);
+    f.prefetch->fetch();
     multiply<P::H_FROM, P::H_COUNT>(sums, f.h + from * f.h_row, f.h_row, 1, f.weight_hh, P::H_COUNT * W, f.H);
     f.keep(sums, from);
   }
@@ -175,14 +178,14 @@ template <class T, int CELL> class Forward : Plan<T, CELL> {
       const T* from = keep ? at(tile.dropped, t) : before;
       const int64_t now = this->input_step(t), active = tile.active(call, now);
       T* gates = saves && CELL != SIMPLE_RNN ? tile.gates + t * rows * width : scratch;
-      tile.fetch_step(*this, t + 1, t + 2, call.y);
+      Prefetch<T> prefetch = tile.step(*this, t + 1, t + 2, call.y, 2 * panels * blocks<GateSums<T, CELL>>(active));
       if (direct) direct_sums(tile.member, rows, tile.input(call, now), from, gates);
       const bool all = direct || this->staged() || (saves && CELL != SIMPLE_RNN);    // else a panel's gates live no longer than it
       for (int64_t p = 0; p < panels; ++p) {
         T* sums = gates + (all ? p * rows * NV * W : 0);
         const GateSums<T, CELL> f{tile.input(call, now), from, ih + (tile.member * panels + p) * P::X_COUNT * W * call.I,
                                   hh + (tile.member * panels + p) * P::H_COUNT * W * H, bias + (tile.member * panels + p) * NV * W,
-                                  call.x_batch, units, call.I, H, sums};
+                                  call.x_batch, units, call.I, H, sums, &prefetch};
         if (!direct) f.of(active);
         if (this->staged()) continue;
         Step<T> s{};
@@ -283,7 +286,7 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
 
   void through_time(const Tile<T, CELL>& tile, T* total) const {
     const int64_t rows = tile.rows, H = call.H, I = call.I, state = rows * units;
-    const int64_t chunk = std::min<int64_t>(call.T, std::max<int64_t>(1, 64 / rows)), ring_rows = chunk * rows;
+    const int64_t chunk = std::min<int64_t>(call.T, std::max<int64_t>(1, 128 / rows)), ring_rows = chunk * rows;
     const int64_t norm_step = this->norm_size / call.T * rows;
     Buffer<T> buffer(4 * rows * wide + rows * (input_wide + units) + ring_rows * (width + I + BEFORE * units));
     buffer.clear(4 * rows * wide + rows * (input_wide + units));
@@ -311,7 +314,7 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
           if (since[r] <= t) add_output(dh + r * wide, as<T>(call.dy) + tile.output(call, r, t) * H);
       if (call.mask)
         for (int64_t r = 0; r < rows; ++r) valid[r] = tile.valid(call, r, now);
-      tile.fetch_step(*this, t - 1, t - 1, call.dy);
+      Prefetch<T> prefetch = tile.step(*this, t - 1, t - 1, call.dy, wide / TWO * blocks<Product<T, PAIR, NV * W>>(active) * panels);
       T* d = ring + (t - begin) * rows * NV * W;    // of a panel; those of the next lie ring_rows further
       T* to = keep ? back : dh;
       if (keep) std::fill_n(back, rows * wide, T(0));
@@ -343,7 +346,7 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
         }
         clear_padding(d, ring_rows, active);
       }
-      times_weights<P::H_COUNT>(d + P::H_FROM * W, ring_rows, hh + tile.member * back_size, to, wide, active);
+      times_weights<P::H_COUNT>(d + P::H_FROM * W, ring_rows, hh + tile.member * back_size, to, wide, active, &prefetch);
       if (keep)
         for (int64_t r = 0; r < rows; ++r)
           for (int64_t j = 0; j < H; ++j) dh[r * wide + j] += back[r * wide + j] * keep[r * H + j];
@@ -396,10 +399,11 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
 
   // to (rows, wide) += the gates' gradients of a step times the weights.
   template <int COUNT>
-  void times_weights(const T* d, int64_t ring_rows, const T* packed, T* to, int64_t ld, int64_t rows) const {
+  void times_weights(const T* d, int64_t ring_rows, const T* packed, T* to, int64_t ld, int64_t rows,
+                     Prefetch<T>* prefetch = nullptr) const {
     constexpr int64_t size = COUNT * W * TWO;    // of a panel's weights
     for (int64_t q = 0; q < ld; q += TWO, packed += panels * size) {
-      Product<T, PAIR> all{d, NV * W, 1, ring_rows * NV * W, packed, TWO, size, COUNT * W, panels, to + q, ld};
+      Product<T, PAIR, NV * W> all{d, NV * W, 1, ring_rows * NV * W, packed, TWO, size, COUNT * W, panels, to + q, ld, prefetch};
       if (is_large<T, CELL>(call.H))
         in_parts(all, std::max<int64_t>(1, CLOSE<T> / size), rows);
       else
@@ -417,10 +421,10 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
     for (int64_t p = 0; p < panels; ++p) {
       constexpr int HW = P::H_COUNT * W, XW = P::X_COUNT * W;
       const T* d = ring + p * ring_rows * NV * W;
-      const Product<T, P::H_COUNT> recurrent{h, 1, units, 0, d + P::H_FROM * W, NV * W, 0, count, 1, to_hh + p * H * HW, HW};
-      is_large<T, CELL>(H) ? in_blocks(Fetching<T, P::H_COUNT>{recurrent, nullptr}, H) : in_blocks(recurrent, H);
-      if (BEFORE) in_blocks(Product<T, 1>{reset, 1, units, 0, d, NV * W, 0, count, 1, to_nh + p * H * W, W}, H);
-      in_blocks(Product<T, P::X_COUNT>{x, 1, I, 0, d, NV * W, 0, count, 1, to_ih + p * I * XW, XW}, I);
+      const Product<T, P::H_COUNT, 1> recurrent{h, 1, units, 0, d + P::H_FROM * W, NV * W, 0, count, 1, to_hh + p * H * HW, HW};
+      is_large<T, CELL>(H) ? in_blocks(Fetching<T, P::H_COUNT, 1>{recurrent, nullptr}, H) : in_blocks(recurrent, H);
+      if (BEFORE) in_blocks(Product<T, 1, 1>{reset, 1, units, 0, d, NV * W, 0, count, 1, to_nh + p * H * W, W}, H);
+      in_blocks(Product<T, P::X_COUNT, 1>{x, 1, I, 0, d, NV * W, 0, count, 1, to_ih + p * I * XW, XW}, I);
       in_blocks(Product<T, NV>{&one, 0, 0, 0, d, NV * W, 0, count, 1, to_bias + p * NV * W, NV * W}, 1);
     }
   }

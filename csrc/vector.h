@@ -23,8 +23,7 @@ template <> struct Lanes<float> {
   static constexpr float BIG = 12582912.0f;    // 1.5 · 2²³: adding it rounds to a whole number, in its lowest bits
   static constexpr float LN2_HIGH = 0.693359375f, LN2_LOW = -2.12194440e-4f, LIMIT = 87.0f, SATURATED = 24.0f;
   // (eʳ - 1 - r) / r² on |r| ≤ ln 2 / 2, the highest power first
-  static constexpr float EXP[] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
-                                  4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
+  static constexpr float EXP[] = {1.39465301e-3f, 8.36663140e-3f, 4.16662811e-2f, 1.66665427e-1f, 5.00000006e-1f};
 };
 template <> struct Lanes<double> {
   typedef double V __attribute__((vector_size(UNROLLED_BYTES)));
@@ -83,23 +82,74 @@ constexpr int ABREAST = 4;    // of half as many registers
 #endif
 #define EACH _Pragma("GCC unroll 8") for (int i = 0; i < N; ++i)
 
-// 1/d for finite, normal d; float within 2 ulp.
-template <class T, int N> INLINE void reciprocal(Vec<T> (&d)[N]) {
+// x, or a bound that it is beyond; NaN stays. GCC makes two operations of a comparison and a choice for AVX-512.
+template <class T> INLINE Vec<T> at_least(T low, Vec<T> x) {
 #if defined(__AVX512F__)
-  if constexpr (sizeof(Vec<T>) == 64 && sizeof(T) == 4) {
-    Vec<T> y[N];
-    EACH y[i] = (Vec<T>)_mm512_maskz_rcp14_ps(0xffff, (__m512)d[i]);
-    EACH d[i] = 1 - d[i] * y[i];
-    EACH d[i] = y[i] + y[i] * d[i];
+  if constexpr (WIDTH<T> == 16) return (Vec<T>)_mm512_maskz_max_ps(0xffff, (__m512)fill(low), (__m512)x);
+#endif
+  return x < low ? fill(low) : x;
+}
+template <class T> INLINE Vec<T> at_most(T high, Vec<T> x) {
+#if defined(__AVX512F__)
+  if constexpr (WIDTH<T> == 16) return (Vec<T>)_mm512_maskz_min_ps(0xffff, (__m512)fill(high), (__m512)x);
+#endif
+  return x > high ? fill(high) : x;
+}
+
+#if defined(__AVX512F__)
+// 2^(j/16) for j < 16, rounded, as bits from which j · 2¹⁹ is taken away; and by how much its logarithm is not j ln 2 / 16.
+constexpr int32_t ROOTS[] = {
+    0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532, 0x3f75fed7, 0x3f75583f,
+    0x3f7504f3, 0x3f7508a4, 0x3f75672a, 0x3f76248c, 0x3f7744fd, 0x3f78ccdf, 0x3f7ac0c7, 0x3f7d257d};
+constexpr float ROUNDED[] = {
+    0,            -4.62854697e-8f, 1.19921572e-8f, -4.72978225e-8f, -3.19341804e-8f, -3.62105725e-8f,
+    3.09907212e-8f, 7.47521319e-9f, -1.71142712e-8f, 3.04768347e-8f, -5.23333424e-9f, -6.10759160e-9f,
+    1.47196055e-8f, 5.25879514e-9f, 6.12825984e-9f, -5.14060920e-9f};
+// What exponential_parts does, in sixteenths: the rest is so small that a shorter sum of powers will do.
+template <bool LESS_ONE, int N> INLINE void sixteenths(Vec<float> (&x)[N], Vec<float> (&scale)[N]) {
+  using L = Lanes<float>;
+  const __m512i roots = _mm512_loadu_si512(ROOTS), rounded = _mm512_loadu_si512(ROUNDED);
+  auto chosen = [](Vec<float> by, __m512i from) { return _mm512_maskz_permutexvar_epi32(0xffff, (__m512i)by, from); };
+  Vec<float> n[N], p[N];
+  EACH scale[i] = x[i] * 23.0831207f + L::BIG;
+  EACH n[i] = scale[i] - L::BIG;
+  EACH x[i] = x[i] - n[i] * 0.0433216989f;
+  EACH x[i] = x[i] - (Vec<float>)chosen(scale[i], rounded);
+  if constexpr (LESS_ONE) {
+    EACH p[i] = x[i] * 0.0416666667f + 0.166666667f;
+    EACH p[i] = p[i] * x[i] + 0.5f;
+  } else {
+    EACH x[i] = x[i] + n[i] * 1.19040894e-10f;
+    EACH p[i] = x[i] * 0.166670584f + 0.500014535f;
+  }
+  EACH n[i] = x[i] * x[i];
+  EACH x[i] = p[i] * n[i] + x[i];
+  EACH scale[i] = (Vec<float>)(((L::N)scale[i] << 19) + (L::N)chosen(scale[i], roots));
+}
+#endif
+
+// a to a / b, for finite, normal b; float within 1 ulp.
+template <class T, int N> INLINE void divide(Vec<T> (&a)[N], const Vec<T> (&b)[N]) {
+#if defined(__AVX512F__)
+  if constexpr (WIDTH<T> == 16) {
+    Vec<T> y[N], q[N];
+    EACH y[i] = (Vec<T>)_mm512_maskz_rcp14_ps(0xffff, (__m512)b[i]);
+    EACH q[i] = a[i] * y[i];
+    EACH a[i] = a[i] - b[i] * q[i];
+    EACH a[i] = q[i] + y[i] * a[i];
     return;
   }
 #endif
-  EACH d[i] = 1 / d[i];
+  EACH a[i] = a[i] / b[i];
 }
 
-// x to eˣ - 1, and 2ⁿ: eˣ = 2ⁿ (1 + x'), for |x| ≤ LIMIT. NaN stays NaN.
-template <class T, int N> INLINE void exponential_parts(Vec<T> (&x)[N], Vec<T> (&scale)[N]) {
+// x to x' and a scale: eˣ = scale (1 + x'), for |x| ≤ LIMIT. NaN stays NaN. With LESS_ONE for eˣ - 1: near 0 its error
+// counts by its own size; and it may be that of an x that is wrong in its last place.
+template <class T, bool LESS_ONE, int N> INLINE void exponential_parts(Vec<T> (&x)[N], Vec<T> (&scale)[N]) {
   using L = Lanes<T>;
+#if defined(__AVX512F__)
+  if constexpr (WIDTH<T> == 16) return sixteenths<LESS_ONE>(x, scale);
+#endif
   Vec<T> n[N], p[N];
   EACH scale[i] = x[i] * T(1.4426950408889634) + L::BIG;
   EACH n[i] = scale[i] - L::BIG;
@@ -115,11 +165,9 @@ template <class T, int N> INLINE void exponential_parts(Vec<T> (&x)[N], Vec<T> (
 
 // x to eˣ, of x cut to ±LIMIT. Errors are tested in tests/kernels/test_functions.py: float ≤ 2 ulp.
 template <class T, int N> INLINE void exponential(Vec<T> (&x)[N]) {
-  const T limit = Lanes<T>::LIMIT;
   Vec<T> scale[N];
-  EACH x[i] = x[i] < -limit ? fill(-limit) : x[i];
-  EACH x[i] = x[i] > limit ? fill(limit) : x[i];
-  exponential_parts<T>(x, scale);
+  EACH x[i] = at_most(Lanes<T>::LIMIT, at_least(-Lanes<T>::LIMIT, x[i]));
+  exponential_parts<T, false>(x, scale);
   EACH x[i] = scale[i] * x[i] + scale[i];
 }
 
@@ -127,8 +175,10 @@ template <class T, int N> INLINE void exponential(Vec<T> (&x)[N]) {
 template <class T, int N> INLINE void sigmoid(Vec<T> (&x)[N]) {
   EACH x[i] = -x[i];
   exponential<T>(x);
-  EACH x[i] = 1 + x[i];
-  reciprocal<T>(x);
+  Vec<T> below[N];
+  EACH below[i] = 1 + x[i];
+  EACH x[i] = fill<T>(1);
+  divide<T>(x, below);
 }
 
 // With q = e^(-2|x|) - 1, tanh |x| = -q / (q + 2): no cancellation near zero. float ≤ 4 ulp, never beyond ±1.
@@ -137,13 +187,12 @@ template <class T, int N> INLINE void hyperbolic_tangent(Vec<T> (&x)[N]) {
   using Bits = typename L::N;
   Vec<T> q[N], scale[N], one[N];
   EACH q[i] = (Vec<T>)((Bits)x[i] | L::SIGN) * 2;
-  EACH q[i] = q[i] < -L::SATURATED ? fill(-L::SATURATED) : q[i];
-  exponential_parts<T>(q, scale);
+  EACH q[i] = at_least(-L::SATURATED, q[i]);
+  exponential_parts<T, true>(q, scale);
   EACH one[i] = scale[i] - 1;
   EACH q[i] = scale[i] * q[i] + one[i];
-  EACH scale[i] = q[i] + 2;
-  reciprocal<T>(scale);
-  EACH q[i] = -q[i] * scale[i];
+  EACH scale[i] = -2 - q[i];
+  divide<T>(q, scale);
   EACH x[i] = (Vec<T>)((Bits)q[i] | ((Bits)x[i] & L::SIGN));
 }
 
