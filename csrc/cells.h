@@ -42,7 +42,7 @@ template <> struct Panel<GRU_BEFORE> {
 
 // Whether a panel's weights are more than the first cache holds by far, and all of them more than the second does.
 template <class T, int CELL> constexpr bool is_large(int64_t units) {
-  return Panel<CELL>::H_COUNT * WIDTH<T> * units > 3 * CLOSE<T>;
+  return Panel<CELL>::H_COUNT * WIDTH<T> * units > PART<T>;
 }
 
 // An activation of `count` vectors, from a place to another.

@@ -42,7 +42,7 @@ template <class T, int CELL, class Forwards> Functions<T> functions_of(const Cal
 template <class T, int CELL> struct GateSums {
   using P = Panel<CELL>;
   static constexpr int W = WIDTH<T>, NV = P::VECTORS, MOST = ROWS<NV>;
-  static constexpr int64_t SOME = CLOSE<T> / (P::H_COUNT * W);
+  static constexpr int64_t SOME = PART<T> / (P::H_COUNT * W);
   const T *x, *h, *weight_ih, *weight_hh, *bias;
   int64_t x_row, h_row, I, H;
   T* sums;
@@ -405,7 +405,7 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
     for (int64_t q = 0; q < ld; q += TWO, packed += panels * size) {
       Product<T, PAIR, NV * W> all{d, NV * W, 1, ring_rows * NV * W, packed, TWO, size, COUNT * W, panels, to + q, ld, prefetch};
       if (is_large<T, CELL>(call.H))
-        in_parts(all, std::max<int64_t>(1, CLOSE<T> / size), rows);
+        in_parts(all, std::max<int64_t>(1, PART<T> / size), rows);
       else
         in_blocks(all, rows);
     }
