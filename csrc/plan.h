@@ -94,6 +94,12 @@ template <class T, int CELL> struct Tile {
   const T* input(const Call& call, int64_t t) const {
     return as<T>(call.x) + member * call.x_member + first * call.x_batch + t * call.x_time;
   }
+  // The dropout mask of h(t-1), in rows of `wide` numbers of which the last ones are left as they are, or null.
+  const T* kept(const Call& call, int64_t wide, T* to) const {
+    if (!call.recurrent_mask) return nullptr;
+    for (int64_t r = 0; r < rows; ++r) copy(as<T>(call.recurrent_mask) + (base + r) * call.H, call.H, to + r * wide);
+    return to;
+  }
   // Which row of dx, or of y and dy, is that of a sequence at a step.
   int64_t line(const Call& call, int64_t row, int64_t t) const {
     return call.time_major ? (member * call.T + t) * call.B + first + row : (base + row) * call.T + t;

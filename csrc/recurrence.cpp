@@ -161,20 +161,20 @@ template <class T, int CELL> class Forward : Plan<T, CELL> {
     const int64_t rows = tile.rows, H = call.H, state = rows * units;
     const bool saves = call.saved != nullptr;
     const int64_t norm_step = this->norm_size / call.T * rows;
-    Buffer<T> scratch(rows * width + 8 * state + norm_step);
-    scratch.clear(rows * width + 8 * state);
+    Buffer<T> scratch(rows * width + 9 * state + norm_step);
+    scratch.clear(rows * width + 9 * state);
     T *reset = scratch + rows * width, *lines = reset + state, *rest = lines + state;
     if (!saves) tile.h = rest, tile.c = rest + 2 * state, tile.dropped = rest + 4 * state;
     // where step t's state lies: in training one after the other, in inference in turns
     auto at = [&](T* states, int64_t t) { return states + (saves ? t : t % 2) * state; };
     start(tile.h, call.h0, tile);
     if (CELL == LSTM) start(tile.c, call.c0, tile);
-    const T* keep = call.recurrent_mask ? as<T>(call.recurrent_mask) + tile.base * H : nullptr;
+    const T* keep = tile.kept(call, units, rest + 6 * state);
     Buffer<int64_t> seen(rows);    // whether a row has had a valid step
     seen.clear(rows);
     for (int64_t t = 0; t < call.T; ++t) {
       T *before = at(tile.h, t), *h = at(tile.h, t + 1), *c_before = at(tile.c, t), *c = at(tile.c, t + 1);
-      if (keep) drop(before, keep, at(tile.dropped, t), rows);
+      for (int64_t i = 0; keep && i < state; i += W) store(at(tile.dropped, t) + i, load(before + i) * load(keep + i));
       const T* from = keep ? at(tile.dropped, t) : before;
       const int64_t now = this->input_step(t), active = tile.active(call, now);
       T* gates = saves && CELL != SIMPLE_RNN ? tile.gates + t * rows * width : scratch;
@@ -198,7 +198,7 @@ template <class T, int CELL> class Forward : Plan<T, CELL> {
         s.rows = active, s.units = units, s.gates = gates, s.h_before = before, s.h = h, s.c_before = c_before, s.c = c;
         s.panels = panels, s.panel = rows * NV * W, s.share = T(1) / H, s.real = stage.real;
         s.kept = from, s.reset = reset, s.lines = lines;
-        this->set_norm(s, tile.member, rows, stage, saves ? tile.norm + t * norm_step : rest + 6 * state);
+        this->set_norm(s, tile.member, rows, stage, saves ? tile.norm + t * norm_step : rest + 7 * state);
         functions.stage(s);
         if constexpr (CELL == GRU_BEFORE) {
           for (int64_t p = 0; p < panels; ++p)
@@ -241,12 +241,6 @@ template <class T, int CELL> class Forward : Plan<T, CELL> {
     for (int64_t r = 0; r < tile.rows; ++r)
       std::copy_n(state + r * units, call.H, as<T>(last) + (tile.base + r) * call.H);
   }
-  void drop(const T* h, const T* keep, T* to, int64_t rows) const {
-    for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t j = 0; j < call.H; ++j) to[r * units + j] = h[r * units + j] * keep[r * call.H + j];
-      std::fill(to + r * units + call.H, to + (r + 1) * units, T(0));
-    }
-  }
 };
 
 // A group of tiles goes through time backwards and sums the gradients of the weights.
@@ -288,10 +282,10 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
     const int64_t rows = tile.rows, H = call.H, I = call.I, state = rows * units;
     const int64_t chunk = std::min<int64_t>(call.T, std::max<int64_t>(1, 128 / rows)), ring_rows = chunk * rows;
     const int64_t norm_step = this->norm_size / call.T * rows;
-    Buffer<T> buffer(4 * rows * wide + rows * (input_wide + units) + ring_rows * (width + I + BEFORE * units));
-    buffer.clear(4 * rows * wide + rows * (input_wide + units));
+    Buffer<T> buffer(5 * rows * wide + rows * (input_wide + units) + ring_rows * (width + I + BEFORE * units));
+    buffer.clear(5 * rows * wide + rows * (input_wide + units));
     T *dh = buffer, *dc = dh + rows * wide, *back = dc + rows * wide, *dreset = back + rows * wide;
-    T *dx = dreset + rows * wide, *lines = dx + rows * input_wide, *ring = lines + rows * units;
+    T *kept = dreset + rows * wide, *dx = kept + rows * wide, *lines = dx + rows * input_wide, *ring = lines + rows * units;
     T *inputs = ring + ring_rows * width, *resets = inputs + ring_rows * I;
     if (BEFORE) std::fill_n(resets, ring_rows * units, T(0));
     Buffer<uint8_t> valid(rows);
@@ -304,7 +298,7 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
     const bool learns = call.dweight_ih || call.dweight_hh || call.dbias || call.dbias_hh;
     start(dh, call.dh_last, tile);
     if (CELL == LSTM) start(dc, call.dc_last, tile);
-    const T* keep = call.recurrent_mask ? as<T>(call.recurrent_mask) + tile.base * H : nullptr;
+    const T* keep = tile.kept(call, wide, kept);
     for (int64_t end = call.T, t = end - 1; t >= 0; --t) {
       const int64_t begin = std::max<int64_t>(0, end - chunk), now = this->input_step(t);
       const int64_t active = tile.active(call, now);
@@ -347,9 +341,7 @@ template <class T, int CELL> class Backward : Plan<T, CELL> {
         clear_padding(d, ring_rows, active);
       }
       times_weights<P::H_COUNT>(d + P::H_FROM * W, ring_rows, hh + tile.member * back_size, to, wide, active, &prefetch);
-      if (keep)
-        for (int64_t r = 0; r < rows; ++r)
-          for (int64_t j = 0; j < H; ++j) dh[r * wide + j] += back[r * wide + j] * keep[r * H + j];
+      for (int64_t i = 0; keep && i < rows * wide; i += W) store(dh + i, load(dh + i) + load(back + i) * load(keep + i));
       if (call.dx) {
         std::fill_n(dx, rows * input_wide, T(0));
         times_weights<P::X_COUNT>(d, ring_rows, ih + tile.member * input_back_size, dx, input_wide, active);
