@@ -97,6 +97,11 @@ template <class T> INLINE Vec<T> at_most(T high, Vec<T> x) {
 }
 
 #if defined(__AVX512F__)
+// c - a b, rounded once: what follows depends on it, and a compiler may round twice where it is not asked.
+INLINE Vec<float> less_product(Vec<float> c, Vec<float> a, Vec<float> b) {
+  return (Vec<float>)_mm512_fnmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+
 // 2^(j/16) for j < 16, rounded, as bits from which j · 2¹⁹ is taken away; and by how much its logarithm is not j ln 2 / 16.
 constexpr int32_t ROOTS[] = {
     0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532, 0x3f75fed7, 0x3f75583f,
@@ -113,7 +118,7 @@ template <bool LESS_ONE, int N> INLINE void sixteenths(Vec<float> (&x)[N], Vec<f
   Vec<float> n[N], p[N];
   EACH scale[i] = x[i] * 23.0831207f + L::BIG;
   EACH n[i] = scale[i] - L::BIG;
-  EACH x[i] = x[i] - n[i] * 0.0433216989f;
+  EACH x[i] = less_product(x[i], n[i], fill(0.0433216989f));
   EACH x[i] = x[i] - (Vec<float>)chosen(scale[i], rounded);
   if constexpr (LESS_ONE) {
     EACH p[i] = x[i] * 0.0416666667f + 0.166666667f;
@@ -135,7 +140,7 @@ template <class T, int N> INLINE void divide(Vec<T> (&a)[N], const Vec<T> (&b)[N
     Vec<T> y[N], q[N];
     EACH y[i] = (Vec<T>)_mm512_maskz_rcp14_ps(0xffff, (__m512)b[i]);
     EACH q[i] = a[i] * y[i];
-    EACH a[i] = a[i] - b[i] * q[i];
+    EACH a[i] = less_product(a[i], b[i], q[i]);
     EACH a[i] = q[i] + y[i] * a[i];
     return;
   }

@@ -253,6 +253,7 @@ def test_a_file_to_score_on(folder, tmp_path, capsys):
     assert classify(folder, "texts.csv", *words, out=tmp_path / "run") == 0
     shown = capsys.readouterr()
     assert json.loads(shown.out)["held_out"] == {"sequences": 30, "trained_on": 80}
+    assert "are held out.\n• 30 of 30 held-out sequences stand in the training part as well.\n" in shown.err
     held = pd.read_csv(tmp_path / "run/predictions.csv")
     assert held["sequence"].tolist() == list(range(1, 31))
     assert held["text"].tolist() == table["text"].iloc[:30].tolist()

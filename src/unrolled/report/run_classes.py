@@ -109,7 +109,8 @@ def run_classification(
         how = f"{test_size:.0%} of {'the sequences' if per_step else 'each class'}"
     else:
         train, test, how = asked
-    notes = [*data.notes, *note_twins(data.inputs, train, test)]
+    twins = note_twins(data.inputs, train, test)
+    notes = [*data.notes, *twins]
     unseen = set(every) - set(flatten([labels[number] for number in test], per_step).tolist())
     if unseen:
         notes.append(
@@ -117,7 +118,7 @@ def run_classification(
             f"{join_words(sorted(unseen)[:10])}{', …' * (len(unseen) > 10)}: how well it is told is not known."
         )
     start = time.perf_counter()
-    say(f"Training on {len(train):,} sequences; {len(test):,} are held out.")
+    say("\n• ".join([f"Training on {len(train):,} sequences; {len(test):,} are held out.", *twins]))
     given = split_once(data.inputs, classifier.lower)
     inputs, held = ([given[number] for number in part] for part in (train, test))
     classifier.fit(inputs, [labels[number] for number in train], folder=folder, resume=resume)

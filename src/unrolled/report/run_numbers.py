@@ -90,8 +90,9 @@ def run_regression(
         how = f"{test_size:.0%} of the sequences, drawn"
     else:
         train, test, how = asked
+    twins = note_twins(data.inputs, train, test)
     start = time.perf_counter()
-    say(f"Training on {len(train):,} sequences; {len(test):,} are held out.")
+    say("\n• ".join([f"Training on {len(train):,} sequences; {len(test):,} are held out.", *twins]))
     given = split_once(data.inputs, regressor.lower)
     inputs, held = ([given[number] for number in part] for part in (train, test))
     answers = [data.labels[number] for number in train]
@@ -141,7 +142,7 @@ def run_regression(
         examples=_farthest([data.inputs[number] for number in test], data.names[test], actual, told, steps),
         training=regressor.run_.history,
         settings=describe_settings(regressor, lengths, ("Numbers", span), how),
-        notes=list(dict.fromkeys([*data.notes, *note_twins(data.inputs, train, test), *regressor.notes_])),
+        notes=list(dict.fromkeys([*data.notes, *twins, *regressor.notes_])),
         command=command,
         place=place,
         features=data.features,

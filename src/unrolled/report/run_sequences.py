@@ -164,7 +164,7 @@ def note_twins(inputs: list[Any], train: NDArray[np.int64], test: NDArray[np.int
     if not count:
         return []
     return [
-        f"{count:,} of {len(test):,} held-out sequences stand in the training part as well, just the same."
+        f"{count:,} of {len(test):,} held-out sequences stand in the training part as well."
     ]
 
 

@@ -239,7 +239,7 @@ def _check_free(out: Path, overwrite: bool, known_by: str) -> None:
             str(out),
             "a new folder",
             "one that already holds a run",
-            "Choose another --out, or pass --overwrite.",
+            "Choose another --out, or pass --overwrite (in Python overwrite=True).",
         )
 
 
