@@ -250,6 +250,7 @@ NB_MODULE(_native, m) {
     kernels(wide).evaluate(function, reinterpret_cast<const void*>(x), reinterpret_cast<void*>(y), n);
   });
   m.def("vector_bytes", [] { return kernels(false).bytes; });
+  m.attr("part_bytes") = unrolled::PART_BYTES;
   nb::exception<NotContiguous>(m, "NotContiguous");
   nb::class_<Stack>(m, "Stack")
       .def("__init__",

@@ -40,6 +40,7 @@ template <> struct Panel<GRU_BEFORE> {
   static constexpr int X_GATES[] = {2, 0, 1}, H_GATES[] = {0, 1}, N_GATES[] = {2};
 };
 
+template <class T> constexpr int64_t PART = PART_BYTES / sizeof(T);
 // Whether a panel's weights are more than the first cache holds by far, and all of them more than the second does.
 template <class T, int CELL> constexpr bool is_large(int64_t units) {
   return Panel<CELL>::H_COUNT * WIDTH<T> * units > PART<T>;

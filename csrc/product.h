@@ -16,7 +16,6 @@ constexpr int REGISTERS = 12;    // of 16
 #endif
 constexpr int PAIR = 2;
 template <class T> constexpr int64_t CLOSE = 16384 / sizeof(T);    // numbers that take half of a first cache of 32 kB
-template <class T> constexpr int64_t PART = 65536 / sizeof(T);    // and a small part of a second one
 template <int NV> constexpr int ROWS = REGISTERS / NV;
 
 // What the next step will read or write, fetched into the second cache, a few lines at a time between the products of this

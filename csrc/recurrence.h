@@ -11,6 +11,8 @@ namespace unrolled {
 enum Cell : int64_t { SIMPLE_RNN = 0, LSTM = 1, GRU = 2, GRU_BEFORE = 3 };    // the reset after, before the product
 enum Activation : int64_t { TANH = 0, RELU = 1, LINEAR = 2, SIGMOID = 3 };
 
+constexpr int64_t PART_BYTES = 65536;    // of a large layer's weights so many are worked on at a time: a small part of a second cache
+
 struct Call {
   int64_t cell, activation;    // the activation is that of the candidate, and of an LSTM's c
   int64_t M, B, T, I, H;

@@ -198,7 +198,7 @@ template <class T, int N> INLINE void hyperbolic_tangent(Vec<T> (&x)[N]) {
   EACH q[i] = scale[i] * q[i] + one[i];
   EACH scale[i] = -2 - q[i];
   divide<T>(q, scale);
-  EACH x[i] = (Vec<T>)((Bits)q[i] | ((Bits)x[i] & L::SIGN));
+  EACH x[i] = (Vec<T>)(((Bits)q[i] & ~L::SIGN) | ((Bits)x[i] & L::SIGN));
 }
 
 // f over `count` vectors, some of them abreast: from a place to another, the next one so many elements further.
