@@ -163,9 +163,7 @@ def note_twins(inputs: list[Any], train: NDArray[np.int64], test: NDArray[np.int
     count = sum(keys[number] in seen for number in test)
     if not count:
         return []
-    return [
-        f"{count:,} of {len(test):,} held-out sequences stand in the training part as well."
-    ]
+    return [f"{count:,} of {len(test):,} held-out sequences stand in the training part as well."]
 
 
 def show_steps(given: Any, step: int) -> Any:
