@@ -15,7 +15,6 @@ constexpr int REGISTERS = 24;    // for sums, of 32; the rest is for operands
 constexpr int REGISTERS = 12;    // of 16
 #endif
 constexpr int PAIR = 2;
-template <class T> constexpr int64_t CLOSE = 16384 / sizeof(T);    // numbers that take half of a first cache of 32 kB
 template <int NV> constexpr int ROWS = REGISTERS / NV;
 
 // What the next step will read or write, fetched into the second cache, a few lines at a time between the products of this
@@ -130,7 +129,7 @@ template <class T, int NV, int ROW> struct Fetching {
     p.template add<R, true>(from, f.next ? f.next + from / MOST * p.outer * p.inner * WIDTH<T> : p.c + (from + R) * p.ldc);
   }
 };
-// `some` of the outer sums at a time: what they read of b stays in the first cache while all rows go by.
+// `some` of the outer sums at a time: what they read of b stays in a cache while all rows go by, and the next is fetched.
 template <class T, int NV, int ROW> void in_parts(Product<T, NV, ROW> p, int64_t some, int64_t rows) {
   for (int64_t left = p.outer; left > 0; left -= some, p.a += some * p.a_outer, p.b += some * p.b_outer) {
     p.outer = std::min(some, left);

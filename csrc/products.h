@@ -7,7 +7,8 @@
 namespace UNROLLED_NAMESPACE {
 
 template <class T> class Products {
-  static constexpr int64_t WIDE = PAIR * WIDTH<T>, SOME = CLOSE<T> / WIDE, TILE = 48;    // SOME of the sums at a time
+  // SOME of the sums at a time, whose b takes half of a first cache of 32 kB
+  static constexpr int64_t WIDE = PAIR * WIDTH<T>, SOME = 16384 / (WIDE * sizeof(T)), TILE = 48;
   const Matrices& p;
   int64_t panels, tiles;
   Buffer<T> packed;    // each b as [panel][K][WIDE]

@@ -38,7 +38,7 @@ template <class T, int CELL, class Forwards> Functions<T> functions_of(const Cal
 }
 
 // The sums of a panel's gates: its bias, the input's product and the recurrence's, through registers once; where there
-// are many units, some of them at a time, whose weights stay in the first cache while all rows go by.
+// are many units, a part of them at a time, whose weights stay in a cache while all rows go by.
 template <class T, int CELL> struct GateSums {
   using P = Panel<CELL>;
   static constexpr int W = WIDTH<T>, NV = P::VECTORS, MOST = ROWS<NV>;

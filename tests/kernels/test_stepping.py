@@ -28,9 +28,7 @@ def test_steps_are_the_sequence(cell, options, members, rows, dtype, built, monk
     state = tuple(torch.randn(members, rows, 5, dtype=dtype) for _ in range(2 if cell is ur.nn.LSTM else 1))
     kept = [s.clone() for s in state]
     r = layers[0].as_recurrence(x, state)._replace(**weights)
-    wide = {
-        name: w.double() for name, w in weights.items()
-    }  # the reference's own rounding is not ours to follow
+    wide = {name: w.double() for name, w in weights.items()}  # without a rounding of the reference's own
     exact = r._replace(x=x.double(), state=tuple(s.double() for s in state), **wide)
     expected = reference.run(exact)[0].to(dtype)
     step = OneStep(r._replace(x=x[:, :, :1]))
